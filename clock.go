@@ -1,0 +1,65 @@
+package esmtp
+
+import (
+	"errors"
+	"net"
+	"os"
+	"time"
+)
+
+// clock sets the deadlines of a connection, and as seldom as it can: setting one for each line shows in a profile. A deadline
+// is set somewhat later than asked for, and left alone while it is not too early and not much too late.
+type clock struct {
+	read, write time.Duration // the deadlines that are set, from the start of the session; 0: none
+}
+
+// slack is how much later than asked for a deadline may be.
+func slack(d time.Duration) time.Duration { return min(d/16, 10*time.Second) }
+
+// longAgo is a deadline that ends a read at once.
+var longAgo = time.Unix(1, 0)
+
+// elapsed is the time since the session began.
+func (s *Session) elapsed() time.Duration { return time.Since(s.started) }
+
+// expectRead sets the read deadline: limit from now, but not past the session's time, which counts exactly.
+func (s *Session) expectRead(now, limit time.Duration) error {
+	at, room := now+limit, slack(limit)
+	if limit <= 0 {
+		at, room = 0, 0
+	}
+	if end := s.cfg.timeouts.Session; end > 0 && (at == 0 || end < at+room) {
+		if now >= end {
+			return ErrSessionTime
+		}
+		at, room = end, 0
+	}
+	if at == s.clock.read || at > 0 && s.clock.read >= at && s.clock.read <= at+room {
+		return nil
+	}
+	if at == 0 {
+		s.clock.read = 0
+		return s.conn.SetReadDeadline(time.Time{})
+	}
+	s.clock.read = at + room
+	return s.conn.SetReadDeadline(s.started.Add(at + room))
+}
+
+// expectWrite sets the write deadline.
+func (s *Session) expectWrite() error {
+	limit := s.cfg.timeouts.Write
+	if limit <= 0 {
+		return nil
+	}
+	at := s.elapsed() + limit
+	if s.clock.write >= at && s.clock.write <= at+slack(limit) {
+		return nil
+	}
+	s.clock.write = at + slack(limit)
+	return s.conn.SetWriteDeadline(s.started.Add(s.clock.write))
+}
+
+func isTimeout(err error) bool {
+	var t net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
+}

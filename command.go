@@ -1,0 +1,150 @@
+package esmtp
+
+import "bytes"
+
+// verb is a verb of the protocol. A new one gets a constant, a name and a case in dispatch.
+type verb uint8
+
+const (
+	verbUnknown verb = iota
+	verbHELO
+	verbEHLO
+	verbMAIL
+	verbRCPT
+	verbDATA
+	verbBDAT
+	verbRSET
+	verbVRFY
+	verbEXPN
+	verbHELP
+	verbNOOP
+	verbQUIT
+)
+
+// verbNames are the names as on the wire. LHLO, STARTTLS and AUTH have their place here too.
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT"}
+
+// word packs four letters, in upper case, into a word, so that verbs are compared at once.
+func word[T string | []byte](s T) uint32 {
+	return (uint32(s[0])<<24 | uint32(s[1])<<16 | uint32(s[2])<<8 | uint32(s[3])) &^ 0x20202020
+}
+
+var verbWords = func() (words [len(verbNames)]uint32) {
+	for v := verbHELO; int(v) < len(verbNames); v++ {
+		words[v] = word(verbNames[v])
+	}
+	return words
+}()
+
+// lookupVerb finds a verb by its name, in any case.
+func lookupVerb(name []byte) verb {
+	if len(name) != 4 {
+		return verbUnknown
+	}
+	w := word(name)
+	for v := verbHELO; int(v) < len(verbWords); v++ {
+		if verbWords[v] == w && equalFold(name, verbNames[v]) {
+			return v
+		}
+	}
+	return verbUnknown
+}
+
+// command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
+func (s *Session) command(line []byte) {
+	if hasControl(line) {
+		s.reply(verbUnknown, replyControl)
+		return
+	}
+	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
+	name, arg, _ := bytes.Cut(line, []byte{' '})
+	v := lookupVerb(name)
+	if len(line)+2 > s.cfg.limits.CommandLine && len(line)+2 > s.cfg.limits.CommandLine+s.commandRoom(v) {
+		s.reply(v, replyLineTooLong)
+		return
+	}
+	if v != verbBDAT && v != verbVRFY && v != verbEXPN && v != verbMAIL && v != verbRCPT && !isASCII(line) {
+		s.reply(v, replyNotASCII)
+		return
+	}
+	if s.refused && v != verbQUIT {
+		if v == verbBDAT {
+			s.doBDAT(arg)
+			return
+		}
+		s.reply(v, replyRefused) // RFC 5321 §3.1
+		return
+	}
+	s.dispatch(v, name, arg)
+}
+
+func (s *Session) dispatch(v verb, name, arg []byte) {
+	switch v {
+	case verbHELO, verbEHLO:
+		s.doHELO(v, arg)
+	case verbMAIL:
+		s.doMAIL(arg)
+	case verbRCPT:
+		s.doRCPT(arg)
+	case verbDATA:
+		s.doDATA(arg)
+	case verbBDAT:
+		s.doBDAT(arg)
+	case verbRSET:
+		s.doRSET(arg)
+	case verbVRFY, verbEXPN:
+		s.doVRFY(v, arg)
+	case verbHELP:
+		s.reply(v, s.checkReply("HELP", s.callHELP(string(arg)), isFinal))
+	case verbNOOP:
+		s.reply(v, s.checkReply("NOOP", s.callNOOP(string(arg)), isFinal))
+	case verbQUIT:
+		s.doQUIT(arg)
+	default:
+		s.doUnknown(name, arg)
+	}
+}
+
+// hasControl reports whether a line has a control character: a CR, a lone LF, a NUL, a tab, DEL.
+func hasControl(line []byte) bool {
+	for _, c := range line {
+		if c < ' ' || c == 0x7f {
+			return true
+		}
+	}
+	return false
+}
+
+// flushAfter are the verbs whose replies must not wait for those of later commands (RFC 2920 §3.2 (3), (4)).
+const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbUnknown
+
+// junkVerbs are the verbs that do nothing for the mail, and are counted.
+const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP
+
+// reply writes the reply to a command, and counts it. One that is over the budget is answered with 421 instead.
+func (s *Session) reply(v verb, r Reply) {
+	switch {
+	case r.Code >= 400:
+		s.errors++
+	case junkVerbs&(1<<v) != 0:
+		s.junk++
+	}
+	if s.overBudget() && v != verbQUIT && r.Code != 421 {
+		r = replyTooManyErrors
+		s.reason = ErrTooManyErrors
+	}
+	f := s.format()
+	if v == verbHELO || v == verbEHLO {
+		f.enhanced = false // RFC 2034 §4
+		f.keywords = v == verbEHLO && r.Code == 250
+	}
+	s.write(r, f)
+	if flushAfter&(1<<v) != 0 {
+		s.flush()
+	}
+}
+
+// overBudget reports whether a session has done too much that is of no use.
+func (s *Session) overBudget() bool {
+	return over(s.errors, s.cfg.limits.Errors) || over(s.junk, s.cfg.limits.Junk)
+}

@@ -1,0 +1,129 @@
+package esmtp
+
+import "strconv"
+
+// Default implements every verb: embedded alone it carries on a whole SMTP conversation, accepts every
+// sender, recipient and message, and drops what it gets. It has no state; embed it by value.
+//
+// The texts are those of Apache2::Protocol::ESMTP, whose Go child this is.
+type Default struct{}
+
+var _ Handler = Default{}
+
+var (
+	replyDATA = Reply{Code: 354, Lines: []string{`Enter mail, end with "." on a line by itself`}}
+	replyEOM  = Reply{Code: 250, Lines: []string{"Message accepted for delivery"}}
+	replyOK   = Reply{Code: 250, Lines: []string{"OK"}}
+	replyVRFY = Reply{Code: 252, Lines: []string{"Cannot VRFY user; try RCPT to attempt delivery"}}
+	replyEXPN = Reply{Code: 502, Enh: Enhanced{5, 5, 1}, Lines: []string{"Sorry we don't allow this operation"}}
+	replyQUIT = Reply{Code: 221, Lines: []string{"Closing connection"}}
+	replyBig  = Reply{Code: 552, Enh: Enhanced{5, 3, 4}, Lines: []string{"Message header too large"}}
+)
+
+// CONNECT greets with 220, the host name and "ESMTP Mail Server".
+func (Default) CONNECT(s *Session) Reply {
+	return Reply{Code: 220, Lines: s.line(s.Hostname(), " ESMTP Mail Server")}
+}
+
+// HELO answers 250 with the host name.
+func (Default) HELO(s *Session, domain string) Reply {
+	return Reply{Code: 250, Lines: s.line(s.Hostname(), " OK")}
+}
+
+// EHLO answers 250 with a greeting and all extensions of this package.
+func (Default) EHLO(s *Session, domain string) Reply {
+	lines := make([]string, 1, 16)
+	lines[0] = s.Hostname() + " " + domain + ", pleased to meet you"
+	lines = append(lines, "PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
+		"BINARYMIME", "DSN", sizeKeyword(s.maxSize))
+	if limits := limitsKeyword(&s.cfg.limits); limits != "" {
+		lines = append(lines, limits)
+	}
+	return Reply{Code: 250, Lines: append(lines, "HELP")}
+}
+
+// sizeKeyword is the SIZE line of a limit; 0 says that there is none that is fixed (RFC 1870 §4).
+func sizeKeyword(n int64) string { return "SIZE " + strconv.FormatInt(max(n, 0), 10) }
+
+// limitsKeyword is the LIMITS line (RFC 9422 §3), empty if nothing is limited.
+func limitsKeyword(l *Limits) string {
+	var text string
+	if l.Messages > 0 {
+		text += " MAILMAX=" + strconv.Itoa(l.Messages)
+	}
+	if l.Recipients > 0 {
+		text += " RCPTMAX=" + strconv.Itoa(l.Recipients)
+	}
+	if text != "" {
+		text = "LIMITS" + text
+	}
+	return text
+}
+
+// MAIL accepts every sender.
+func (Default) MAIL(s *Session, from Path) Reply {
+	name := from.raw
+	if from.IsNull() {
+		name = "<>"
+	}
+	return Reply{Code: 250, Enh: Enhanced{2, 1, 0}, Lines: s.line(name, ", sender ok")}
+}
+
+// RCPT accepts every recipient.
+func (Default) RCPT(s *Session, to Path) Reply {
+	return Reply{Code: 250, Enh: Enhanced{2, 1, 5}, Lines: s.line(to.raw, ", recipient ok")}
+}
+
+// DATA lets the message come, with 354.
+func (Default) DATA(s *Session) Reply { return replyDATA }
+
+// HEADER goes on.
+func (Default) HEADER(s *Session, name, value string) Reply { return Reply{} }
+
+// EOH goes on, but refuses a message whose header is over the limit with 552 5.3.4.
+func (Default) EOH(s *Session, why HeaderEnd) Reply {
+	if why == HeaderLimit {
+		return replyBig
+	}
+	return Reply{}
+}
+
+// BODY goes on.
+func (Default) BODY(s *Session, chunk []byte) Reply { return Reply{} }
+
+// EOM answers 250 and keeps nothing.
+func (Default) EOM(s *Session) Reply { return replyEOM }
+
+// RSET answers 250.
+func (Default) RSET(s *Session) Reply { return replyOK }
+
+// VRFY answers 252 (RFC 5321 §3.5.3).
+func (Default) VRFY(s *Session, arg string) Reply { return replyVRFY }
+
+// EXPN answers 502.
+func (Default) EXPN(s *Session, arg string) Reply { return replyEXPN }
+
+// HELP answers 214 with the verbs that this session knows, those added by [Session.Handle] included.
+func (Default) HELP(s *Session, arg string) Reply {
+	return Reply{Code: 214, Lines: []string{"This is " + s.Hostname() + ", ESMTP Mail Server", s.verbList()}}
+}
+
+// NOOP answers 250.
+func (Default) NOOP(s *Session, arg string) Reply { return replyOK }
+
+// QUIT answers 221.
+func (Default) QUIT(s *Session) Reply { return replyQUIT }
+
+// UNKNOWN answers 500 5.5.1 and repeats the command, cut short.
+func (Default) UNKNOWN(s *Session, verb, arg string) Reply {
+	line := verb
+	if arg != "" {
+		line += " " + arg
+	}
+	return Reply{Code: 500, Enh: Enhanced{5, 5, 1}, Lines: []string{"Command unrecognized: " + line[:min(len(line), 64)]}}
+}
+
+// Closed does nothing.
+func (Default) Closed(s *Session, err error) {}
+
+func (Default) sealed() {}

@@ -1,0 +1,89 @@
+package esmtp
+
+// Handler has a method for every verb of the protocol, named as on the wire. Embed [Default] and override
+// what you need, or embed another Handler to make a layer over it:
+//
+//	type Mine struct{ esmtp.Default }        // a server of your own
+//	type Greylist struct{ esmtp.Handler }    // a layer: what it doesn't override goes to the next
+//
+// There is one Handler value per connection, made by [Server.NewHandler], and all its methods are called
+// on that connection's goroutine, one at a time: its fields are the connection's state and need no locks.
+//
+// The engine checks syntax, order, limits and state before it calls a method, and moves the session on
+// only if the reply is a success. It makes every call itself: no verb of Default calls another. A panic in
+// a method is logged and answered with 451; the session goes on.
+//
+// Write
+//
+//	var _ esmtp.Handler = (*Mine)(nil)
+//
+// beside your type: then a wrong signature is a compile error. [Vet] finds misspelt names.
+type Handler interface {
+	// CONNECT greets a new connection (RFC 5321 §3.1). The zero Reply is the usual 220; any 2xx is
+	// written as 220. A 4xx or 5xx refuses: after 421 and 521 the connection is closed, after any other
+	// all commands but QUIT get 503. [Drop] closes without a word.
+	CONNECT(s *Session) Reply
+
+	// HELO and EHLO say who the client claims to be; domain is a domain name or an address literal
+	// (RFC 5321 §4.1.1.1). On success, and only then, an open transaction is dropped.
+	HELO(s *Session, domain string) Reply
+
+	// EHLO returns the greeting and then an extension a line. What it returns is both advertised and
+	// enabled: take "SMTPUTF8" out and it is refused; append "XOORG" and that parameter is accepted
+	// by MAIL and RCPT; change "SIZE 1000" and that is the limit.
+	EHLO(s *Session, domain string) Reply
+
+	// MAIL begins a transaction (RFC 5321 §4.1.1.2). from can be null; its parameters are checked.
+	MAIL(s *Session, from Path) Reply
+
+	// RCPT adds a recipient (RFC 5321 §4.1.1.3). Any 2xx accepts it.
+	RCPT(s *Session, to Path) Reply
+
+	// DATA is asked before the message comes: 354 or the zero Reply let it come. It is asked for the
+	// first BDAT of a message too, and there the 354 isn't written (RFC 3030).
+	DATA(s *Session) Reply
+
+	// HEADER gets a header field: its name as written and its value unfolded (RFC 5322 §2.2.3), without
+	// the leading white space. The octets as they came are at hand with [Session.Field]. Nothing is
+	// answered: the zero Reply goes on, any other is the verdict on the message: no more of it is
+	// handed over, the rest is read and dropped, and the verdict is written where EOM's reply would be.
+	HEADER(s *Session, name, value string) Reply
+
+	// EOH comes once per message, after the last header field; why tells what ended the header.
+	// It returns as HEADER does.
+	EOH(s *Session, why HeaderEnd) Reply
+
+	// BODY gets the message after the header, a piece at a time and never an empty one. Dots are
+	// unstuffed. chunk is a slice of the read buffer, valid only during the call: copy what you keep.
+	// It returns as HEADER does.
+	BODY(s *Session, chunk []byte) Reply
+
+	// EOM is called at the end of a message that came whole and was not refused. Its success makes
+	// this server responsible for the message (RFC 5321 §4.2.5, §6.1).
+	EOM(s *Session) Reply
+
+	// RSET drops the transaction, which is gone when RSET is called (RFC 5321 §4.1.1.5).
+	RSET(s *Session) Reply
+
+	// VRFY, EXPN, HELP and NOOP get the rest of the line; for HELP and NOOP it can be empty.
+	VRFY(s *Session, arg string) Reply
+	EXPN(s *Session, arg string) Reply
+	HELP(s *Session, arg string) Reply
+	NOOP(s *Session, arg string) Reply
+
+	// QUIT says goodbye. The connection is closed after the reply, unless QUIT calls s.Disconnect(false).
+	QUIT(s *Session) Reply
+
+	// UNKNOWN gets every command that is no verb known here: the verb in upper case and the rest of
+	// the line. To add a verb for good, see [Session.Handle].
+	UNKNOWN(s *Session, verb, arg string) Reply
+
+	// Closed is the last call, made exactly once per connection, after it was closed. err is nil
+	// after QUIT; otherwise it says why: io.EOF when the peer left without QUIT, or an error that
+	// matches [ErrTimeout], [ErrTooManyErrors], [ErrShutdown], [ErrRefused], [ErrHangup], …
+	Closed(s *Session, err error)
+
+	// sealed lets only Default, and what embeds it, be a Handler. That is how verbs can be added
+	// without breaking anybody.
+	sealed()
+}

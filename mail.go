@@ -1,0 +1,86 @@
+package esmtp
+
+import "bytes"
+
+// doMAIL carries out MAIL (RFC 5321 §4.1.1.2).
+func (s *Session) doMAIL(arg []byte) {
+	switch {
+	case s.cfg.needHELO && s.helo == "":
+		s.reply(verbMAIL, replyNeedHELO)
+	case s.tx != nil:
+		s.reply(verbMAIL, replyNestedMAIL)
+	case over(s.transactions+1, s.maxMails):
+		s.overLimit(verbMAIL, replyTooManyMails)
+	default:
+		s.reply(verbMAIL, s.beginTransaction(arg))
+	}
+}
+
+// beginTransaction checks the arguments of MAIL and asks the handler. Only a success leaves a transaction.
+func (s *Session) beginTransaction(arg []byte) Reply {
+	p, ok := s.cutPath(arg, "FROM:")
+	if !ok {
+		return replySyntaxMAIL
+	}
+	if len(p.raw) > 0 && len(p.domain) == 0 {
+		return replyBadSender // only RCPT knows <postmaster>
+	}
+	if r := s.parseParams(verbMAIL, p.rest); !r.IsZero() {
+		return r
+	}
+	from, ok := s.arena.makePath(&p, p.rest)
+	switch {
+	case !ok:
+		return replyBadSender
+	case !p.ascii && !from.SMTPUTF8():
+		return replyNeedUTF8From
+	}
+	if size, ok := from.Size(); ok && over(size, s.maxSize) {
+		return replyTooBig // RFC 1870 §6.1
+	}
+	s.transactions++
+	s.tx = newTransaction(s, from)
+	r := s.checkReply("MAIL", s.callMAIL(from), isFinal)
+	if r.Code/100 != 2 {
+		s.endTransaction()
+	}
+	return r
+}
+
+// cutPath reads "FROM:" or "TO:" and the path behind it; what is left are the parameters.
+func (s *Session) cutPath(arg []byte, keyword string) (p parsedPath, ok bool) {
+	if len(arg) < len(keyword) || !equalFold(arg[:len(keyword)], keyword) {
+		return p, false
+	}
+	arg = arg[len(keyword):]
+	if !s.cfg.strict {
+		arg = bytes.TrimLeft(arg, " ")
+	}
+	if p, ok = parsePath(arg, !s.cfg.strict); ok {
+		p.rest = bytes.TrimLeft(p.rest, " ")
+	}
+	return p, ok
+}
+
+// endTransaction drops the transaction, if there is one. It is the only way out of one, whatever ended it.
+func (s *Session) endTransaction() {
+	tx := s.tx
+	if tx == nil {
+		return
+	}
+	s.tx = nil
+	s.separator = ""
+	s.chunkMode = false
+	tx.end()
+}
+
+// overLimit answers a command that is over an announced limit. A client that doesn't mind is told to go (RFC 9422 §3).
+func (s *Session) overLimit(v verb, r Reply) {
+	if s.overshoot++; s.overshoot <= maxOvershoot {
+		s.errors-- // it may not have known
+	}
+	s.reply(v, r)
+}
+
+// maxOvershoot is how many commands over a limit are answered before they count as errors.
+const maxOvershoot = 1000

@@ -1,0 +1,178 @@
+package esmtp
+
+import (
+	"bytes"
+	"strconv"
+	"strings"
+)
+
+// parameter is an ESMTP parameter of MAIL or RCPT that this package knows. A new extension adds its rows here.
+type parameter struct {
+	name    string
+	verb    verb                    // where it may stand: verbMAIL or verbRCPT
+	keyword string                  // the EHLO keyword that enables it
+	check   func(value string) bool // nil: takes no value
+	room    int                     // octets by which it lengthens the command line (RFC 5321 §4.1.1.11)
+}
+
+var parameters = [...]parameter{
+	{"SIZE", verbMAIL, "SIZE", isSize, 26},      // RFC 1870 §3
+	{"BODY", verbMAIL, "8BITMIME", isBody, 17},  // RFC 6152 §2, RFC 3030 §3
+	{"SMTPUTF8", verbMAIL, "SMTPUTF8", nil, 10}, // RFC 6531 §3.1
+	{"RET", verbMAIL, "DSN", isRet, 9},          // RFC 3461 §4.3
+	{"ENVID", verbMAIL, "DSN", isEnvID, 107},    // RFC 3461 §4.4
+	{"NOTIFY", verbRCPT, "DSN", isNotify, 29},   // RFC 3461 §4.1
+	{"ORCPT", verbRCPT, "DSN", isORcpt, 507},    // RFC 3461 §4.2
+}
+
+// maxParamRoom is more than the parameters of any verb can add to its line.
+const maxParamRoom = 1 << 10
+
+// parseParams checks the parameters of MAIL or RCPT. It returns the zero Reply if all of them are known, enabled,
+// well-formed and given once.
+func (s *Session) parseParams(v verb, params []byte) Reply {
+	var seen uint
+	for len(params) > 0 {
+		var param []byte
+		if param, params, _ = bytes.Cut(params, []byte{' '}); len(param) == 0 {
+			continue
+		}
+		name, value, hasValue := bytes.Cut(param, []byte{'='})
+		if !isKeyword(name) || hasValue && !isParamValue(value) {
+			return s.replyParam("Malformed parameter", name)
+		}
+		i := findParameter(v, name)
+		if i < 0 {
+			if !s.offersCustom(name) {
+				return s.replyUnknownParam(name)
+			}
+			if containsParam(params, name) {
+				return s.replyParam("Parameter given twice:", name)
+			}
+			continue
+		}
+		p := &parameters[i]
+		switch {
+		case !s.offered(p.keyword) || p.name == "BODY" && equalFold(value, "BINARYMIME") && !s.offered("BINARYMIME"):
+			return s.replyUnknownParam(name)
+		case seen&(1<<i) != 0:
+			return s.replyParam("Parameter given twice:", name)
+		case hasValue != (p.check != nil), p.check != nil && !p.check(string(value)):
+			return s.replyParam("Bad value of", name)
+		}
+		seen |= 1 << i
+	}
+	return Reply{}
+}
+
+func (s *Session) replyParam(text string, name []byte) Reply {
+	return Deny(501, 5, 5, 4, text+" "+string(name[:min(len(name), 64)]))
+}
+
+func (s *Session) replyUnknownParam(name []byte) Reply {
+	return Deny(555, 5, 5, 4, "Parameter not recognized: "+string(name[:min(len(name), 64)]))
+}
+
+func findParameter(v verb, name []byte) int {
+	for i := range parameters {
+		if parameters[i].verb == v && equalFold(name, parameters[i].name) {
+			return i
+		}
+	}
+	return -1
+}
+
+// containsParam reports whether params has a parameter of that name.
+func containsParam(params, name []byte) bool {
+	for param := range bytes.FieldsSeq(params) {
+		if key, _, _ := bytes.Cut(param, []byte{'='}); equalFold(key, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// commandRoom is by how much the enabled extensions lengthen the line of a verb.
+func (s *Session) commandRoom(v verb) (room int) {
+	for i := range parameters {
+		if parameters[i].verb == v && s.offered(parameters[i].keyword) {
+			room += parameters[i].room
+		}
+	}
+	return room
+}
+
+// isKeyword is esmtp-keyword and ehlo-keyword: (ALPHA / DIGIT) *(ALPHA / DIGIT / "-").
+func isKeyword[T string | []byte](s T) bool {
+	if len(s) == 0 || !isAlnum(s[0]) {
+		return false
+	}
+	for i := range len(s) {
+		if !isAlnum(s[i]) && s[i] != '-' {
+			return false
+		}
+	}
+	return true
+}
+
+// isParamValue is esmtp-value: 1*(%d33-60 / %d62-126), and UTF-8 (RFC 6531 §3.3).
+func isParamValue(s []byte) bool {
+	for _, c := range s {
+		if c <= ' ' || c == '=' || c == 0x7f {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+func isSize(v string) bool {
+	if len(v) > 20 { // RFC 1870 §5
+		return false
+	}
+	for i := range len(v) {
+		if v[i] < '0' || v[i] > '9' {
+			return false
+		}
+	}
+	return v != ""
+}
+
+func isBody(v string) bool {
+	return equalFold(v, "7BIT") || equalFold(v, "8BITMIME") || equalFold(v, "BINARYMIME")
+}
+
+func isRet(v string) bool { return equalFold(v, "FULL") || equalFold(v, "HDRS") }
+
+func isEnvID(v string) bool {
+	id, ok := decodeXtext(v)
+	return ok && len(v) <= 100 && isPrintable(id)
+}
+
+func isNotify(v string) bool {
+	_, ok := parseNotify(v)
+	return ok
+}
+
+func isORcpt(v string) bool {
+	addrType, xtext, ok := strings.Cut(v, ";")
+	if !ok || !isKeyword(addrType) || len(v) > 500 {
+		return false
+	}
+	if equalFold(addrType, "utf-8") {
+		addr, ok := decodeUnitext(xtext)
+		return ok && addr != ""
+	}
+	addr, ok := decodeXtext(xtext)
+	return ok && addr != "" && isPrintable(addr)
+}
+
+func isPrintable(s string) bool { return clean(s) }
+
+// parseSize reads a checked SIZE value; one that is too long for an int64 is as large as can be.
+func parseSize(v string) int64 {
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil {
+		return 1<<63 - 1
+	}
+	return n
+}

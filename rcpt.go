@@ -1,0 +1,66 @@
+package esmtp
+
+// doRCPT carries out RCPT (RFC 5321 §4.1.1.3).
+func (s *Session) doRCPT(arg []byte) {
+	switch {
+	case s.tx == nil:
+		s.reply(verbRCPT, replyNeedMAIL)
+	case s.tx.bdat != bdatNone:
+		s.reply(verbRCPT, replyAfterBDAT)
+	case over(len(s.tx.recipients)+1, s.maxRcpts):
+		s.overLimit(verbRCPT, replyTooManyRcpts)
+	default:
+		s.reply(verbRCPT, s.addRecipient(arg))
+	}
+}
+
+// addRecipient checks the arguments of RCPT and asks the handler.
+func (s *Session) addRecipient(arg []byte) Reply {
+	p, ok := s.cutPath(arg, "TO:")
+	switch {
+	case !ok:
+		return replySyntaxRCPT
+	case len(p.raw) == 0, len(p.domain) == 0 && !equalFold(p.raw, "postmaster"): // RFC 5321 §4.5.1
+		return replyBadRecipient
+	}
+	if r := s.parseParams(verbRCPT, p.rest); !r.IsZero() {
+		return r
+	}
+	to, ok := s.arena.makePath(&p, p.rest)
+	tx := s.tx
+	switch {
+	case !ok:
+		return replyBadRecipient
+	case !p.ascii && !tx.SMTPUTF8():
+		return replyNeedUTF8To
+	}
+	r := s.checkReply("RCPT", s.callRCPT(to), isFinal)
+	switch {
+	case r.Code/100 == 2:
+		tx.recipients = append(tx.recipients, Recipient{to, r})
+	case !over(len(tx.refused)+1, max(s.cfg.limits.Recipients, defaultRecipients)):
+		tx.refused = append(tx.refused, Recipient{to, r})
+	}
+	return r
+}
+
+// noRecipients is the reply to DATA and BDAT when there is nobody to send to, the zero Reply if there is somebody.
+func (s *Session) noRecipients() Reply {
+	switch {
+	case s.tx == nil:
+		return replyNeedMAILFirst
+	case len(s.tx.recipients) > 0:
+		return Reply{}
+	case len(s.tx.refused) == 0:
+		return replyNeedRCPT
+	}
+	r := replyNoValidRcpt
+	first := s.tx.refused[0].Reply
+	for _, rcpt := range s.tx.refused {
+		if rcpt.Reply.Code != first.Code || len(rcpt.Reply.Lines) != 1 || rcpt.Reply.Lines[0] != first.Lines[0] {
+			return r
+		}
+	}
+	r.Lines = []string{r.Lines[0] + ", all were refused: " + first.Lines[0]}
+	return r
+}

@@ -1,0 +1,198 @@
+package esmtp
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"time"
+)
+
+// admit puts s on the list of live sessions.
+func (srv *Server) admit(s *Session) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.closed || srv.draining.Load() {
+		return false
+	}
+	srv.sessions[s] = struct{}{}
+	s.number = len(srv.sessions)
+	return true
+}
+
+// admitAddr counts s for its address, and reports whether that has too many.
+func (srv *Server) admitAddr(s *Session) bool {
+	remote, local := s.conn.RemoteAddr(), s.conn.LocalAddr() // behind a PROXY protocol listener this can block
+	prefix := addrPrefix(remote)
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	s.remote, s.local = remote, local
+	if !prefix.IsValid() || prefix.Addr().IsLoopback() {
+		return true
+	}
+	srv.perAddr[prefix]++
+	s.prefix = prefix
+	s.peers = srv.perAddr[prefix]
+	return !over(s.peers, srv.cfg.limits.ConnectionsPerAddress)
+}
+
+// dismiss takes s off the list.
+func (srv *Server) dismiss(s *Session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if _, ok := srv.sessions[s]; !ok {
+		return
+	}
+	delete(srv.sessions, s)
+	if s.prefix.IsValid() {
+		if srv.perAddr[s.prefix]--; srv.perAddr[s.prefix] == 0 {
+			delete(srv.perAddr, s.prefix)
+		}
+	}
+	srv.checkIdle()
+}
+
+// checkIdle closes idle when nothing is left to wait for. It is called with the lock held.
+func (srv *Server) checkIdle() {
+	if len(srv.sessions) == 0 && (srv.draining.Load() || srv.closed) {
+		select {
+		case <-srv.idle:
+		default:
+			close(srv.idle)
+		}
+	}
+}
+
+// addrPrefix is what counts as one client: an IPv4 address, or an IPv6 /64, the smallest network that one gets.
+func addrPrefix(addr net.Addr) netip.Prefix {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok {
+		return netip.Prefix{}
+	}
+	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
+	bits := 32
+	if ip.Is6() && !ip.IsLoopback() {
+		bits = 64
+	} else if ip.Is6() {
+		bits = 128
+	}
+	prefix, _ := ip.Prefix(bits)
+	return prefix
+}
+
+func (srv *Server) track(l net.Listener) bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	if srv.closed || srv.draining.Load() {
+		return false
+	}
+	srv.listen[l] = struct{}{}
+	return true
+}
+
+func (srv *Server) untrack(l net.Listener) {
+	l.Close()
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	delete(srv.listen, l)
+}
+
+func (srv *Server) isClosing() bool {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return srv.closed || srv.draining.Load()
+}
+
+// Shutdown ends the server gracefully. It closes the listeners; sessions that wait for a command get 421 4.3.2 at once, the
+// others at their next command, and a message that is coming, by DATA or BDAT, may come whole and gets its reply first.
+// Shutdown returns nil when the last session is gone; when ctx ends first it closes what is left, as [Server.Close]
+// does, and returns the context's error.
+func (srv *Server) Shutdown(ctx context.Context) error {
+	if err := srv.start(); err != nil {
+		return err
+	}
+	srv.mu.Lock()
+	srv.draining.Store(true)
+	srv.closeListeners()
+	live := make([]*Session, 0, len(srv.sessions))
+	for s := range srv.sessions {
+		live = append(live, s)
+	}
+	srv.checkIdle()
+	srv.mu.Unlock()
+	for _, s := range live {
+		s.wake()
+	}
+	select {
+	case <-srv.idle:
+		return nil
+	case <-ctx.Done():
+		srv.Close()
+		return ctx.Err()
+	}
+}
+
+// Close closes all listeners and connections at once, whatever they are doing. It does not wait for the handlers; a
+// [Server.Shutdown] after it does.
+func (srv *Server) Close() error {
+	if err := srv.start(); err != nil {
+		return err
+	}
+	srv.mu.Lock()
+	srv.closed = true
+	srv.closeListeners()
+	for s := range srv.sessions {
+		s.abort()
+	}
+	srv.checkIdle()
+	srv.mu.Unlock()
+	return nil
+}
+
+// closeListeners is called with the lock held.
+func (srv *Server) closeListeners() {
+	for l := range srv.listen {
+		l.Close()
+	}
+}
+
+// SessionInfo is a look at a live session, from outside.
+type SessionInfo struct {
+	ID         string       // as in the log
+	RemoteAddr net.Addr     // of the client
+	LocalAddr  net.Addr     // that it came to
+	Started    time.Time    // when it was accepted
+	State      SessionState // what it is doing
+	Messages   int          // accepted so far
+}
+
+// SessionState is what a session is doing.
+type SessionState uint32
+
+// The states.
+const (
+	StateBusy    SessionState = iota // handling a command
+	StateWaiting                     // waiting for a command
+	StateData                        // receiving a message
+	StateClosed                      // at its end
+)
+
+// String names the state: "busy", "waiting", "data", "closed".
+func (st SessionState) String() string { return [...]string{"busy", "waiting", "data", "closed"}[st] }
+
+// Sessions lists the live sessions, in no order. Any goroutine may call it.
+func (srv *Server) Sessions() []SessionInfo {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	list := make([]SessionInfo, 0, len(srv.sessions))
+	for s := range srv.sessions {
+		list = append(list, s.info())
+	}
+	return list
+}
+
+// SessionCount returns how many sessions there are now. Any goroutine may call it.
+func (srv *Server) SessionCount() int {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	return len(srv.sessions)
+}

@@ -1,0 +1,231 @@
+package esmtp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Server serves ESMTP on any number of listeners. Set the fields before the first call of [Server.Serve] or
+// [Server.ServeConn], and leave them alone after it. The zero Server works: it accepts everything and keeps nothing.
+type Server struct {
+	// Hostname is our name in the greeting and in Received fields: a domain name that leads here, or an address
+	// literal. Default: what the operating system says.
+	Hostname string
+
+	// NewHandler makes the handler of a connection, on that connection's goroutine. It must not return the same
+	// value twice, unless that holds no state. When serving starts it is called once more, with a session that
+	// has no connection, so that [Vet] can look at the handler. Default: a [Default].
+	NewHandler func(*Session) Handler
+
+	// Limits and Timeouts bound what a client can do. Their zero values are safe.
+	Limits   Limits
+	Timeouts Timeouts
+
+	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF. Default: RejectBare.
+	BareNewlines BareNewlines
+
+	// BadHeader says what happens to a message with a malformed header line. Default: InsertBlank.
+	BadHeader BadHeader
+
+	// Strict asks for commands to the letter. Without it a command line may end with a lone LF, MAIL and RCPT may
+	// have spaces after the colon and no brackets, and what stands in HELO is not checked to be a domain.
+	Strict bool
+
+	// AllowNoHELO accepts MAIL without a HELO or EHLO before it. Default: 503 (RFC 5321 §4.1.4).
+	AllowNoHELO bool
+
+	// Logger gets a line for each transaction and each session at info level, and what went wrong in a handler at
+	// error level. Default: slog.Default().
+	Logger *slog.Logger
+
+	started  sync.Once
+	startErr error
+	cfg      config
+
+	draining atomic.Bool
+	mu       sync.Mutex // guards what follows; no code of a handler runs under it
+	closed   bool
+	sessions map[*Session]struct{}
+	perAddr  map[netip.Prefix]int
+	listen   map[net.Listener]struct{}
+	idle     chan struct{} // closed when the last session ends while draining
+}
+
+// config is what a Server's fields come to, defaults filled in.
+type config struct {
+	hostname   string
+	newHandler func(*Session) Handler
+	limits     Limits
+	timeouts   Timeouts
+	bare       BareNewlines
+	badHeader  BadHeader
+	strict     bool
+	needHELO   bool
+	log        *slog.Logger
+}
+
+// Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
+var (
+	ErrServerClosed  = errors.New("esmtp: server closed")               // from Serve and ServeConn after Shutdown or Close
+	ErrShutdown      = errors.New("esmtp: server is shutting down")     // 421 4.3.2
+	ErrTimeout       = errors.New("esmtp: client took too long")        // 421 4.4.2 (RFC 5321 §4.5.3.2)
+	ErrTooSlow       = errors.New("esmtp: message came too slowly")     // 421 4.4.2
+	ErrSessionTime   = errors.New("esmtp: session took too long")       // 421 4.3.2
+	ErrTooManyErrors = errors.New("esmtp: too many errors")             // 421 4.7.0
+	ErrTooMany       = errors.New("esmtp: too many connections")        // 421 4.3.2, 421 4.7.0
+	ErrProtocol      = errors.New("esmtp: client is out of step")       // a line or message past all bounds, a BDAT that can't be read
+	ErrRefused       = errors.New("esmtp: connection refused")          // CONNECT said no
+	ErrHangup        = errors.New("esmtp: handler hung up")             // a reply with Close, or Session.Disconnect
+	ErrHijacked      = errors.New("esmtp: connection taken by handler") // Session.Hijack
+)
+
+// start fills in the defaults and vets the handler, once.
+func (srv *Server) start() error {
+	srv.started.Do(func() {
+		srv.cfg = config{
+			hostname:   srv.Hostname,
+			newHandler: srv.NewHandler,
+			limits:     srv.Limits.resolve(),
+			timeouts:   srv.Timeouts.resolve(),
+			bare:       srv.BareNewlines,
+			badHeader:  srv.BadHeader,
+			strict:     srv.Strict,
+			needHELO:   !srv.AllowNoHELO,
+			log:        srv.Logger,
+		}
+		if srv.cfg.hostname == "" {
+			srv.cfg.hostname = systemHostname()
+		}
+		if srv.cfg.newHandler == nil {
+			srv.cfg.newHandler = func(*Session) Handler { return Default{} }
+		}
+		if srv.cfg.log == nil {
+			srv.cfg.log = slog.Default()
+		}
+		srv.sessions = make(map[*Session]struct{})
+		srv.perAddr = make(map[netip.Prefix]int)
+		srv.listen = make(map[net.Listener]struct{})
+		srv.idle = make(chan struct{})
+		if !isDomainOrLiteral(srv.cfg.hostname) {
+			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)
+			return
+		}
+		srv.startErr = srv.vet()
+	})
+	return srv.startErr
+}
+
+// vet looks at a handler that the factory makes for no connection. It is told that it is Closed at once.
+func (srv *Server) vet() error {
+	s := newSession(srv, nil)
+	h := srv.cfg.newHandler(s)
+	if err := Vet(h); err != nil {
+		return err
+	}
+	s.h = h
+	s.guard("Closed", func() { h.Closed(s, nil) })
+	return nil
+}
+
+func systemHostname() string {
+	name, err := os.Hostname()
+	if err != nil || !isDomainOrLiteral(name) {
+		return "localhost"
+	}
+	return name
+}
+
+// Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its
+// error, or after [Server.Shutdown] or [Server.Close], with [ErrServerClosed]. It closes l. A wrong handler is an
+// error at once. Accept errors that can pass, such as too many open files, are waited out.
+func (srv *Server) Serve(l net.Listener) error {
+	if err := srv.start(); err != nil {
+		l.Close()
+		return err
+	}
+	if !srv.track(l) {
+		l.Close()
+		return ErrServerClosed
+	}
+	defer srv.untrack(l)
+	var delay time.Duration
+	for {
+		conn, err := l.Accept()
+		if err == nil {
+			delay = 0
+			srv.accept(conn)
+			continue
+		}
+		if srv.isClosing() {
+			return ErrServerClosed
+		}
+		if !isTemporary(err) {
+			return fmt.Errorf("esmtp: accept: %w", err)
+		}
+		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+		srv.cfg.log.Warn("accept failed, waiting", "error", err, "wait", delay)
+		srv.pause(delay)
+	}
+}
+
+// isTemporary reports whether accepting can go on after err: out of files or memory, or a connection that went away.
+func isTemporary(err error) bool {
+	var t interface{ Temporary() bool }
+	return errors.As(err, &t) && t.Temporary()
+}
+
+// pause waits, but not longer than the server lives.
+func (srv *Server) pause(d time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	select {
+	case <-ctx.Done():
+	case <-srv.idle:
+	}
+}
+
+// ServeConn serves one connection, and returns when it is closed: with nil after QUIT, else with the reason that
+// the handler's Closed gets. conn can be anything; if it has a ConnectionState method, as a *tls.Conn has, the session
+// is in TLS from the start.
+func (srv *Server) ServeConn(conn net.Conn) error {
+	if err := srv.start(); err != nil {
+		conn.Close()
+		return err
+	}
+	s := newSession(srv, conn)
+	if !srv.admit(s) {
+		conn.Close()
+		return ErrServerClosed
+	}
+	s.serve()
+	return s.reason
+}
+
+// refusals is how many connections over the limit may be told so at a time; those over that are just closed.
+const refusals = 64
+
+// accept starts the session of a connection. Even the address is only asked for on its own goroutine: behind a
+// PROXY protocol listener that can block.
+func (srv *Server) accept(conn net.Conn) {
+	srv.mu.Lock()
+	full := over(len(srv.sessions), srv.cfg.limits.Connections+refusals)
+	srv.mu.Unlock()
+	if full && srv.cfg.limits.Connections > 0 {
+		conn.Close()
+		return
+	}
+	s := newSession(srv, conn)
+	if !srv.admit(s) {
+		conn.Close()
+		return
+	}
+	go s.serve()
+}

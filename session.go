@@ -1,0 +1,291 @@
+package esmtp
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+)
+
+// Session is a connection and what is known of it. The engine hands it to every method of a [Handler]. Unless a method's
+// comment says otherwise it may be called only on the session's goroutine, that is, during such a call.
+type Session struct {
+	srv     *Server
+	cfg     *config
+	h       Handler
+	conn    net.Conn
+	started time.Time
+	id      uint64
+	remote  net.Addr // set under the server's lock, then fixed
+	local   net.Addr
+	prefix  netip.Prefix
+	number  int // sessions of the server when this one began
+	peers   int // of which from this address
+
+	in    input
+	out   []byte // replies not yet written
+	arena arena
+	clock clock
+
+	helo         string
+	ehlo         []string // what EHLO returned: the greeting and the keywords
+	esmtp        bool
+	enhanced     bool // write enhanced status codes
+	utf8         bool // SMTPUTF8 is offered
+	refused      bool // CONNECT said no: only QUIT is left
+	leaving      bool // close after this reply
+	hijacked     bool
+	wantsHeader  bool // somebody overrides HEADER
+	maxSize      int64
+	maxRcpts     int
+	maxMails     int
+	transactions int
+	errors       int
+	junk         int
+	overshoot    int
+	tx           *Transaction
+	verbs        []addedVerb
+	reason       error
+
+	chunkMode bool
+	chunkSize int
+	field     []byte // the header field that HEADER is looking at
+	separator string
+
+	state    atomic.Uint32
+	messages atomic.Int32
+	aborted  atomic.Bool
+	ctx      atomic.Pointer[sessionContext]
+	watch    *watcher
+	log      *slog.Logger
+}
+
+type addedVerb struct {
+	name string
+	hook func(s *Session, arg string) Reply
+}
+
+func newSession(srv *Server, conn net.Conn) *Session {
+	s := &Session{
+		srv:       srv,
+		cfg:       &srv.cfg,
+		conn:      conn,
+		id:        newID(),
+		started:   time.Now(),
+		enhanced:  true,
+		maxSize:   srv.cfg.limits.MessageBytes,
+		maxRcpts:  srv.cfg.limits.Recipients,
+		maxMails:  srv.cfg.limits.Messages,
+		chunkSize: chunkBuffer,
+		remote:    noAddr{},
+		local:     noAddr{},
+	}
+	s.in.init(conn)
+	return s
+}
+
+// noAddr is the address of a session without a connection.
+type noAddr struct{}
+
+func (noAddr) Network() string { return "none" }
+func (noAddr) String() string  { return "none" }
+
+// ID returns the session's name in logs: 13 letters and digits, different for every session. Any goroutine may call it.
+func (s *Session) ID() string { return formatID(s.id) }
+
+// Server returns the server of this session. Any goroutine may call it.
+func (s *Session) Server() *Server { return s.srv }
+
+// Handler returns the outermost handler of this session. A method that has another verb to call, calls it there.
+func (s *Session) Handler() Handler { return s.h }
+
+// Hostname returns our own name.
+func (s *Session) Hostname() string { return s.cfg.hostname }
+
+// RemoteAddr returns the client's address; behind a PROXY protocol listener that of the real client.
+func (s *Session) RemoteAddr() net.Addr { return s.remote }
+
+// LocalAddr returns the address that the client connected to.
+func (s *Session) LocalAddr() net.Addr { return s.local }
+
+// Started returns when the connection was accepted. Any goroutine may call it.
+func (s *Session) Started() time.Time { return s.started }
+
+// Concurrent returns how many sessions the server had when this one began, it included, and how many of them came from this
+// client's address; the latter is 0 for loopback addresses and Unix sockets, which are not counted.
+func (s *Session) Concurrent() (all, sameAddr int) { return s.number, s.peers }
+
+// HELO returns the name that the client gave in HELO or EHLO; "" before. It can be any printable text without spaces.
+func (s *Session) HELO() string { return s.helo }
+
+// ESMTP reports whether the client said EHLO.
+func (s *Session) ESMTP() bool { return s.esmtp }
+
+// Protocol returns the protocol for the "with" of a Received field (RFC 3848, RFC 6531 §4.3): SMTP, ESMTP, ESMTPS, UTF8SMTP
+// or UTF8SMTPS.
+func (s *Session) Protocol() string {
+	name := "SMTP"
+	switch {
+	case s.tx != nil && s.tx.SMTPUTF8():
+		name = "UTF8SMTP"
+	case s.esmtp:
+		name = "ESMTP"
+	}
+	if s.TLS() != nil && s.esmtp {
+		name += "S"
+	}
+	return name
+}
+
+// TLS returns the state of the connection's TLS, nil if it has none.
+func (s *Session) TLS() *tls.ConnectionState {
+	c, ok := s.conn.(interface{ ConnectionState() tls.ConnectionState })
+	if !ok {
+		return nil
+	}
+	state := c.ConnectionState()
+	return &state
+}
+
+// Transaction returns the transaction, nil when there is none. In MAIL it is there already, and is dropped if MAIL refuses.
+func (s *Session) Transaction() *Transaction { return s.tx }
+
+// Messages returns how many messages of this session were accepted so far. Any goroutine may call it.
+func (s *Session) Messages() int { return int(s.messages.Load()) }
+
+// Offers reports whether an extension was offered in the reply to EHLO, and with what parameters.
+func (s *Session) Offers(keyword string) (params string, ok bool) {
+	for i := 1; i < len(s.ehlo); i++ {
+		name, rest, _ := strings.Cut(s.ehlo[i], " ")
+		if equalFold(name, keyword) {
+			return rest, true
+		}
+	}
+	return "", false
+}
+
+func (s *Session) offered(keyword string) bool {
+	_, ok := s.Offers(keyword)
+	return ok
+}
+
+// offersCustom reports whether a keyword was offered that isn't one of ours: then it names a parameter too.
+func (s *Session) offersCustom(name []byte) bool {
+	for i := range parameters {
+		if equalFold(name, parameters[i].keyword) {
+			return false
+		}
+	}
+	return s.offered(string(name))
+}
+
+// Disconnect says whether the connection is closed after the reply to this command, or, in a message, after the reply to the
+// whole of it. QUIT can call it with false to stay.
+func (s *Session) Disconnect(yes bool) { s.leaving = yes }
+
+// MaxSize returns the size limit of messages in octets, 0 if there is none.
+func (s *Session) MaxSize() int64 { return s.maxSize }
+
+// SetMaxSize sets the size limit of this session's messages in octets; 0 or less means none. Called in CONNECT, HELO or
+// EHLO, before Default.EHLO, it is also what SIZE advertises.
+func (s *Session) SetMaxSize(octets int64) { s.maxSize = max(octets, 0) }
+
+// SetChunkSize sets the largest chunk that BODY gets, in octets, at least 1. It holds until it is set again. Default 64 KiB,
+// which is also the most.
+func (s *Session) SetChunkSize(octets int) { s.chunkSize = min(max(octets, 1), chunkBuffer) }
+
+// SetChunkMode switches between line mode and chunk mode within a message. The header comes in line mode, a HEADER call for
+// each field; at its end the session switches to chunk mode, and back at the end of the message. HEADER may switch to chunk mode
+// early: then EOH gets HeaderSwitched, and the rest of the header comes as body. EOH and BODY may switch to line mode: then BODY gets
+// a line at a time, with its CRLF; a line that is longer than a chunk comes in pieces.
+func (s *Session) SetChunkMode(on bool) { s.chunkMode = on }
+
+// Field returns the octets of a header field, CRLF included: those that came, if name and value are what the engine just
+// handed to HEADER, else "name: value". So a handler that stores messages writes what was sent, and a layer above it can change a field,
+// or add one, by what it passes on. The slice is valid during the call.
+func (s *Session) Field(name, value string) []byte {
+	if s.field != nil {
+		if n, v := splitField(s.field); n == name && v == value {
+			return s.field
+		}
+	}
+	return []byte(name + ": " + value + "\r\n")
+}
+
+// Separator returns what stands between header and body, from EOH on: CRLF, or nothing if no blank line was there and none is to
+// be put in.
+func (s *Session) Separator() string { return s.separator }
+
+// Handle adds a verb to this session, or replaces or, with a nil hook, removes one that was added. HELP lists it. The verb is letters,
+// digits and '-'; hook gets the rest of the line, and may return [NoReply]. Verbs of [Handler] can't be replaced: Handle
+// reports false for them and for what is no verb.
+//
+//	func (m *Mine) CONNECT(s *esmtp.Session) esmtp.Reply {
+//		s.Handle("PING", func(s *esmtp.Session, arg string) esmtp.Reply { return esmtp.OK("pong") })
+//		return m.Default.CONNECT(s)
+//	}
+func (s *Session) Handle(verb string, hook func(s *Session, arg string) Reply) bool {
+	verb = strings.ToUpper(verb)
+	if !isKeyword(verb) || lookupVerb([]byte(verb)) != verbUnknown {
+		return false
+	}
+	for i := range s.verbs {
+		if s.verbs[i].name == verb {
+			s.verbs = append(s.verbs[:i:i], s.verbs[i+1:]...)
+			break
+		}
+	}
+	if hook != nil {
+		s.verbs = append(s.verbs, addedVerb{verb, hook})
+	}
+	return true
+}
+
+// verbList names all verbs of this session, for HELP.
+func (s *Session) verbList() string {
+	list := strings.Join(verbNames[1:], " ")
+	for _, v := range s.verbs {
+		list += " " + v.name
+	}
+	return list
+}
+
+// Logger returns a logger that names the session and the client. Any goroutine may use it, once it has it.
+func (s *Session) Logger() *slog.Logger {
+	if s.log == nil {
+		s.log = s.cfg.log.With("session", s.ID(), "remote", s.remote.String())
+	}
+	return s.log
+}
+
+// Context returns a context that ends when the session does: when the peer is gone, even while a method is at work (if nothing that
+// it sent still waits to be read), when the server is closed, or when the time for the session is over. context.Cause
+// tells the reason. Keep it out of structs, as always; any goroutine may use it.
+func (s *Session) Context() context.Context {
+	c := s.ctx.Load()
+	if c == nil {
+		c = newSessionContext()
+		s.ctx.Store(c)
+		if s.aborted.Load() {
+			c.cancel(ErrServerClosed)
+		}
+	}
+	s.startWatch()
+	return c.ctx
+}
+
+func (s *Session) info() SessionInfo {
+	return SessionInfo{
+		ID: s.ID(), RemoteAddr: s.remote, LocalAddr: s.local, Started: s.started,
+		State: SessionState(s.state.Load()), Messages: s.Messages(),
+	}
+}
+
+func (s *Session) line(x, y string) []string { return s.arena.line(x, y) }
+
+// maxLine is the longest command line that can come, whatever its verb.
+func (s *Session) maxLine() int { return s.cfg.limits.CommandLine + maxParamRoom }
