@@ -1,0 +1,2 @@
+// Package caddymodule brings package esmtp into Caddy.
+package caddymodule
