@@ -34,7 +34,7 @@ func (s *Session) doBDAT(arg []byte) {
 		s.reply(verbBDAT, refusal)
 	case last:
 		s.finishMessage(m)
-	case m.judged():
+	case m.judged() && m.verdict.Code >= 400:
 		r := m.verdict
 		s.endBDAT(false)
 		s.reply(verbBDAT, r)
@@ -134,10 +134,11 @@ func (m *message) writeBinary(p []byte) {
 	if m.halfCR {
 		m.halfCR = false
 		if p[0] == '\n' {
-			m.write(crlf[:2:2], false)
+			m.bare = append(m.bare[:0], crlf...)
+			m.write(m.bare, false)
 			p = p[1:]
 		} else {
-			m.write(cr, true)
+			m.writeLoneCR()
 		}
 	}
 	if n := len(p); n > 0 && p[n-1] == '\r' {
@@ -148,6 +149,9 @@ func (m *message) writeBinary(p []byte) {
 		m.write(p, !m.binary && !m.judged() && hasBare(p))
 	}
 }
+
+// writeLoneCR takes a CR that turned out to be no half of a CRLF.
+func (m *message) writeLoneCR() { m.write([]byte{'\r'}, true) }
 
 // endBDAT ends the message of a refused chunk. LAST ends its transaction; without it everything up to LAST or RSET is refused.
 func (s *Session) endBDAT(last bool) {

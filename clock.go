@@ -22,19 +22,16 @@ var longAgo = time.Unix(1, 0)
 // elapsed is the time since the session began.
 func (s *Session) elapsed() time.Duration { return time.Since(s.started) }
 
-// expectRead sets the read deadline: limit from now, but not past the session's time, which counts exactly.
-func (s *Session) expectRead(now, limit time.Duration) error {
-	at, room := now+limit, slack(limit)
+// expectRead sets the read deadline: limit after begin, but not past the session's time, which counts exactly.
+func (s *Session) expectRead(begin, limit time.Duration) error {
+	at, room := begin+limit, slack(limit)
 	if limit <= 0 {
 		at, room = 0, 0
 	}
 	if end := s.cfg.timeouts.Session; end > 0 && (at == 0 || end < at+room) {
-		if now >= end {
-			return ErrSessionTime
-		}
 		at, room = end, 0
 	}
-	if at == s.clock.read || at > 0 && s.clock.read >= at && s.clock.read <= at+room {
+	if s.clock.read == at || at > 0 && s.clock.read > at && s.clock.read <= at+room {
 		return nil
 	}
 	if at == 0 {
@@ -42,8 +39,11 @@ func (s *Session) expectRead(now, limit time.Duration) error {
 		return s.conn.SetReadDeadline(time.Time{})
 	}
 	s.clock.read = at + room
-	return s.conn.SetReadDeadline(s.started.Add(at + room))
+	return s.conn.SetReadDeadline(s.started.Add(s.clock.read))
 }
+
+// passed reports whether the read deadline is over.
+func (c *clock) passed(now time.Duration) bool { return c.read > 0 && now >= c.read }
 
 // expectWrite sets the write deadline.
 func (s *Session) expectWrite() error {

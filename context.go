@@ -35,7 +35,7 @@ type watcher struct {
 // startWatch begins to watch, if nothing is left to read: as long as something is, the peer may well be gone after having said all
 // that it has to say.
 func (s *Session) startWatch() {
-	if s.watch != nil || s.conn == nil || s.in.buffered() > 0 || s.leaving {
+	if s.watch != nil || s.conn == nil || s.in.pending() || s.leaving {
 		return
 	}
 	w := &watcher{done: make(chan struct{})}
@@ -74,6 +74,6 @@ func (s *Session) stopWatch() {
 	}
 	s.clock.read = 0
 	if w.n > 0 {
-		s.in.unread(w.octet[0])
+		s.in.push(w.octet[0])
 	}
 }

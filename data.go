@@ -77,6 +77,9 @@ func (s *Session) waitData(r *rate, n int64) error {
 	s.in.size = chunkBuffer
 	r.octets += n
 	now, limit := s.elapsed(), s.cfg.timeouts.Data
+	if s.hijacked {
+		return ErrHijacked
+	}
 	if minimum := s.cfg.limits.MinDataRate; minimum > 0 && limit > 0 {
 		earned := time.Duration(r.octets/int64(minimum)) * time.Second
 		left := r.begin + limit + earned - now
@@ -85,13 +88,7 @@ func (s *Session) waitData(r *rate, n int64) error {
 		}
 		limit = min(limit, left)
 	}
-	if err := s.expectRead(now, limit); err != nil {
-		return err
-	}
-	s.state.Store(uint32(StateData))
-	err := s.in.fill()
-	s.state.Store(uint32(StateBusy))
-	return err
+	return s.await(StateData, now, limit)
 }
 
 // maxRefused is how much of a message that was refused is read on, for servers without a size limit.

@@ -24,9 +24,6 @@ func (s *Session) serve() {
 		if line != nil {
 			s.command(line)
 		}
-		if s.hijacked {
-			return
-		}
 	}
 	s.flush()
 	if s.reason == nil {
@@ -34,13 +31,23 @@ func (s *Session) serve() {
 	}
 }
 
+// isTLS reports whether the connection is in TLS from the start.
+func (s *Session) isTLS() bool {
+	_, ok := s.conn.(interface{ HandshakeContext(context.Context) error })
+	return ok
+}
+
 // greet runs CONNECT and writes the greeting. It reports whether the session goes on.
 func (s *Session) greet() bool {
+	fewEnough := s.srv.admitAddr(s)
+	if s.isTLS() && !fewEnough {
+		s.reason = ErrTooMany // without the cost of a handshake
+		return false
+	}
 	if err := s.handshake(); err != nil {
 		s.reason = err
 		return false
 	}
-	fewEnough := s.srv.admitAddr(s)
 	switch limit := s.cfg.limits.Connections; {
 	case !fewEnough:
 		s.bye(replyTooManyPeer, ErrTooMany)
@@ -71,8 +78,7 @@ func (s *Session) handshake() error {
 	if !ok {
 		return nil
 	}
-	limit := s.cfg.timeouts.Command
-	if err := s.expectRead(s.elapsed(), limit); err != nil {
+	if err := s.expectRead(s.elapsed(), s.cfg.timeouts.Command); err != nil {
 		return err
 	}
 	if err := s.expectWrite(); err != nil {
@@ -125,21 +131,26 @@ func (s *Session) waitCommand(begin time.Duration) error {
 	if s.maxLine() >= lineBuffer {
 		s.in.size = chunkBuffer
 	}
-	limit := s.cfg.timeouts.Command
-	if limit > 0 {
-		if limit -= s.elapsed() - begin; limit <= 0 {
-			return ErrTimeout
-		}
-	}
-	if err := s.expectRead(s.elapsed(), limit); err != nil {
-		return err
-	}
-	s.state.Store(uint32(StateWaiting))
+	return s.await(StateWaiting, begin, s.cfg.timeouts.Command)
+}
+
+// await waits for octets until limit after begin. A wait that a shutdown has cut short, but that is not to end now, goes on.
+func (s *Session) await(state SessionState, begin, limit time.Duration) error {
+	s.state.Store(uint32(state))
 	defer s.state.Store(uint32(StateBusy))
-	if s.endsNow() {
-		return ErrShutdown
+	for {
+		if err := s.expectRead(begin, limit); err != nil {
+			return err
+		}
+		if state == StateWaiting && s.endsNow() {
+			return ErrShutdown
+		}
+		err := s.in.fill()
+		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) {
+			return err
+		}
+		s.clock.read = 0 // it was not this deadline that passed
 	}
-	return s.in.fill()
 }
 
 // endsNow reports whether the server is shutting down and no message is half here.
@@ -168,7 +179,7 @@ const maxDiscard = 64 << 10
 func (s *Session) dropLongLine() error {
 	begin := s.elapsed()
 	for total := 0; ; {
-		n, end := s.in.dropLine()
+		n, end := s.in.dropLine(!s.cfg.strict)
 		if end {
 			s.reply(verbUnknown, replyLineTooLong)
 			return nil
@@ -187,12 +198,11 @@ func (s *Session) dropLongLine() error {
 
 // fail ends the session for a reason that is not a reply to a command: the client gets a 421 if it is still there.
 func (s *Session) fail(err error) {
+	s.leaving = true
 	switch {
 	case s.aborted.Load():
 		s.reason = ErrServerClosed
 		return
-	case isTimeout(err) && s.endsNow():
-		err = ErrShutdown
 	case isTimeout(err) && s.timeIsUp():
 		err = ErrSessionTime
 	case isTimeout(err):
@@ -312,9 +322,12 @@ func (s *Session) Hijack() (conn net.Conn, read []byte, err error) {
 	if err := s.flush(); err != nil {
 		return nil, nil, err
 	}
-	s.hijacked = true
+	s.hijacked, s.leaving = true, true
 	s.reason = ErrHijacked
 	read = append(read, s.in.bytes()...)
+	if s.in.hasPushed {
+		read = append(read, s.in.pushed)
+	}
 	s.in.r = s.in.w
 	s.conn.SetDeadline(time.Time{})
 	return s.conn, read, nil

@@ -53,8 +53,14 @@ func isDomainOrLiteral(name string) bool {
 
 // offer enables what EHLO returned, and returns what of it can be written.
 func (s *Session) offer(lines []string) []string {
-	kept := lines[:min(len(lines), 1):min(len(lines), 1)]
-	for _, line := range lines[len(kept):] {
+	kept := make([]string, 0, len(lines)+1)
+	greeting := s.Hostname()
+	if len(lines) > 0 {
+		greeting, _, _ = strings.Cut(lines[0], "\n") // a second line would be an extension
+		lines = lines[1:]
+	}
+	kept = append(kept, greeting)
+	for _, line := range lines {
 		line = strings.TrimRight(line, " ")
 		keyword, params, _ := strings.Cut(line, " ")
 		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine {
@@ -63,9 +69,6 @@ func (s *Session) offer(lines []string) []string {
 		}
 		kept = append(kept, line)
 		s.enable(keyword, params)
-	}
-	if len(kept) == 0 {
-		kept = []string{s.Hostname()}
 	}
 	s.ehlo = kept
 	s.enhanced = s.offered("ENHANCEDSTATUSCODES")

@@ -69,6 +69,8 @@ func (s *Session) callHEADER(raw []byte) (r Reply) {
 	}
 	defer s.returned("HEADER", &r)
 	name, value := splitField(raw)
+	s.field = rawField{name, value, raw}
+	defer func() { s.field = rawField{} }()
 	return s.h.HEADER(s, name, value)
 }
 

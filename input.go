@@ -51,6 +51,9 @@ type input struct {
 	tryIO error
 
 	primed bool // an octet was read without a buffer: more may be there
+
+	pushed    byte // an octet that was read ahead while a hook was at work
+	hasPushed bool
 }
 
 func (in *input) init(conn net.Conn) {
@@ -72,13 +75,11 @@ func (in *input) bytes() []byte {
 	return in.buf[in.r:in.w]
 }
 
-// unread puts back an octet that was read when nothing was buffered.
-func (in *input) unread(c byte) {
-	in.release()
-	in.kept[0] = c
-	in.r, in.w = 0, 1
-	in.primed = true
-}
+// pending reports whether there are octets that were read and not yet consumed.
+func (in *input) pending() bool { return in.buffered() > 0 || in.hasPushed }
+
+// push gives an octet that was read elsewhere to the next fill. The buffer stays as it is: slices of it may be in use.
+func (in *input) push(c byte) { in.pushed, in.hasPushed = c, true }
 
 // release gives the buffer back; nothing in it is needed any more, or it fits into kept.
 func (in *input) release() {
@@ -94,6 +95,12 @@ func (in *input) release() {
 // a buffer is waiting.
 func (in *input) fill() error {
 	switch n := in.buffered(); {
+	case in.hasPushed:
+		in.makeRoom()
+		in.buf[in.w] = in.pushed
+		in.w++
+		in.hasPushed, in.primed = false, true
+		return nil
 	case in.primed || n >= len(in.kept):
 		in.primed = false
 		in.makeRoom()
@@ -175,12 +182,12 @@ func (in *input) line(lone bool) (line []byte, ok bool) {
 }
 
 // dropLine drops what is there up to the end of the line, that included, and reports how much and whether the end was there.
-func (in *input) dropLine() (n int, end bool) {
+func (in *input) dropLine(lone bool) (n int, end bool) {
 	p := in.bytes()
-	if n = bytes.IndexByte(p, '\n') + 1; n == 0 {
-		in.r = in.w
-		return len(p), false
+	if _, end = in.line(lone); end {
+		return len(p) - in.buffered(), true
 	}
+	n = len(bytes.TrimSuffix(p, cr)) // it may be half a CRLF
 	in.r += n
-	return n, true
+	return n, false
 }

@@ -37,5 +37,5 @@ func (s *Session) logEnd() {
 		why = s.reason.Error()
 	}
 	s.Logger().Info("session ended", "why", why, "helo", s.helo, "protocol", s.Protocol(), "messages", s.Messages(),
-		"transactions", s.transactions, "errors", s.errors, "duration", s.elapsed().Round(time.Microsecond))
+		"transactions", s.mails, "errors", s.errors, "duration", s.elapsed().Round(time.Microsecond))
 }

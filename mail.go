@@ -9,7 +9,7 @@ func (s *Session) doMAIL(arg []byte) {
 		s.reply(verbMAIL, replyNeedHELO)
 	case s.tx != nil:
 		s.reply(verbMAIL, replyNestedMAIL)
-	case over(s.transactions+1, s.maxMails):
+	case over(s.mails+1, s.maxMails):
 		s.overLimit(verbMAIL, replyTooManyMails)
 	default:
 		s.reply(verbMAIL, s.beginTransaction(arg))
@@ -41,7 +41,9 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 	s.transactions++
 	s.tx = newTransaction(s, from)
 	r := s.checkReply("MAIL", s.callMAIL(from), isFinal)
-	if r.Code/100 != 2 {
+	if r.Code/100 == 2 {
+		s.mails++
+	} else {
 		s.endTransaction()
 	}
 	return r

@@ -97,6 +97,10 @@ func (m *message) header(p []byte, last bool) (body []byte) {
 		p = h.held
 	}
 	for !m.judged() {
+		if m.s.chunkMode {
+			m.endHeader(HeaderSwitched, nil)
+			return p
+		}
 		n, ended, why, skip := h.next(p, last)
 		switch {
 		case ended:
@@ -109,14 +113,8 @@ func (m *message) header(p []byte, last bool) (body []byte) {
 			h.held = append(h.held[:0], p...)
 			return nil
 		}
-		m.s.field = p[:n]
 		m.judge("HEADER", m.s.callHEADER(p[:n]))
-		m.s.field = nil
 		p = p[n:]
-		if m.s.chunkMode && !m.judged() {
-			m.endHeader(HeaderSwitched, nil)
-			return p
-		}
 	}
 	return nil
 }
@@ -191,7 +189,7 @@ func (m *message) bodyLine(p []byte) (rest []byte) {
 func (m *message) end() Reply {
 	if m.halfCR {
 		m.halfCR = false
-		m.write(cr, true)
+		m.writeLoneCR()
 	}
 	if !m.judged() {
 		m.deliver(nil, true)

@@ -30,8 +30,12 @@ const maxParamRoom = 1 << 10
 
 // parseParams checks the parameters of MAIL or RCPT. It returns the zero Reply if all of them are known, enabled,
 // well-formed and given once.
+// Octets above 127 need a transaction that has SMTPUTF8.
 func (s *Session) parseParams(v verb, params []byte) Reply {
 	var seen uint
+	if !isASCII(params) && (!isText(params) || !containsParam(params, []byte("SMTPUTF8")) && (s.tx == nil || !s.tx.SMTPUTF8())) {
+		return s.replyParam("Octet above 127 in", []byte("parameters"))
+	}
 	for len(params) > 0 {
 		var param []byte
 		if param, params, _ = bytes.Cut(params, []byte{' '}); len(param) == 0 {

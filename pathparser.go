@@ -3,6 +3,7 @@ package esmtp
 import (
 	"bytes"
 	"net/netip"
+	"unicode"
 	"unicode/utf8"
 
 	"golang.org/x/net/idna"
@@ -27,7 +28,7 @@ type parsedPath struct {
 
 // parsePath reads a path (RFC 5321 §4.1.2): the null path, a mailbox, a mailbox behind a source route (which
 // is stripped, RFC 5321 appendix C), or a local part alone, which only the caller can allow. Lenient means
-// that the brackets may be missing, that dots in the local part may stand anywhere, and that a domain may
+// that a bracket or both may be missing, that dots in the local part may stand anywhere, and that a domain may
 // have an underscore, as names in the DNS do.
 func parsePath(arg []byte, lenient bool) (p parsedPath, ok bool) {
 	angle := len(arg) > 0 && arg[0] == '<'
@@ -55,14 +56,13 @@ func parsePath(arg []byte, lenient bool) (p parsedPath, ok bool) {
 	}
 	p.raw = begin[:len(begin)-len(s)]
 	p.ascii = isASCII(p.raw)
-	switch {
-	case angle && len(s) > 0 && s[0] == '>':
+	if len(s) > 0 && s[0] == '>' && (angle || lenient) {
 		s = s[1:]
-	case angle:
+	} else if angle && !lenient {
 		return p, false
 	}
 	p.rest = s
-	if len(p.raw)+2 > maxPath || !p.ascii && !utf8.Valid(p.raw) {
+	if len(p.raw)+2 > maxPath || !p.ascii && !isText(p.raw) {
 		return p, false
 	}
 	return p, len(s) == 0 || s[0] == ' '
@@ -221,6 +221,11 @@ func unquote(s []byte) []byte {
 		out = append(out, s[i])
 	}
 	return out
+}
+
+// isText reports whether s is UTF-8 without control characters; C1 has some too.
+func isText(s []byte) bool {
+	return utf8.Valid(s) && bytes.IndexFunc(s, unicode.IsControl) < 0
 }
 
 func hasUpper(s []byte) bool {

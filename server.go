@@ -124,10 +124,15 @@ func (srv *Server) start() error {
 }
 
 // vet looks at a handler that the factory makes for no connection. It is told that it is Closed at once.
-func (srv *Server) vet() error {
+func (srv *Server) vet() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("esmtp: NewHandler panics: %v", p)
+		}
+	}()
 	s := newSession(srv, nil)
 	h := srv.cfg.newHandler(s)
-	if err := Vet(h); err != nil {
+	if err = Vet(h); err != nil {
 		return err
 	}
 	s.h = h

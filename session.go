@@ -43,7 +43,8 @@ type Session struct {
 	maxSize      int64
 	maxRcpts     int
 	maxMails     int
-	transactions int
+	transactions int // begun, to number them
+	mails        int // of which MAIL was accepted
 	errors       int
 	junk         int
 	overshoot    int
@@ -53,7 +54,7 @@ type Session struct {
 
 	chunkMode bool
 	chunkSize int
-	field     []byte // the header field that HEADER is looking at
+	field     rawField // the header field that HEADER is looking at
 	separator string
 
 	state    atomic.Uint32
@@ -62,6 +63,12 @@ type Session struct {
 	ctx      atomic.Pointer[sessionContext]
 	watch    *watcher
 	log      *slog.Logger
+}
+
+// rawField is a header field with its name and value, and the octets that they came as.
+type rawField struct {
+	name, value string
+	octets      []byte
 }
 
 type addedVerb struct {
@@ -208,10 +215,8 @@ func (s *Session) SetChunkMode(on bool) { s.chunkMode = on }
 // handed to HEADER, else "name: value". So a handler that stores messages writes what was sent, and a layer above it can change a field,
 // or add one, by what it passes on. The slice is valid during the call.
 func (s *Session) Field(name, value string) []byte {
-	if s.field != nil {
-		if n, v := splitField(s.field); n == name && v == value {
-			return s.field
-		}
+	if f := &s.field; f.octets != nil && f.name == name && f.value == value {
+		return f.octets
 	}
 	return []byte(name + ": " + value + "\r\n")
 }
