@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// peer is a server to measure.
+type peer struct {
+	name  string
+	about func() string // version, and how it is set up
+
+	// serve is a server in Go. It runs in a child process that is this program again.
+	serve func(l net.Listener, w *work) error
+
+	// command is a foreign server, and an error if it isn't installed.
+	command func(ctx context.Context, addr string, sessions int) (*exec.Cmd, error)
+
+	only    []string // the work that it can do; none: all
+	maxIdle int      // 0: as many as asked for
+}
+
+// baseline is the peer that all others are compared with.
+const baseline = "go-smtp"
+
+var peers = []*peer{
+	{name: baseline, about: aboutGoSMTP, serve: serveGoSMTP},
+	{name: "smtp-sink", about: aboutSMTPSink, command: smtpSink, maxIdle: 1000,
+		only: []string{"W1", "W2", "W3", "W4", "W5", "WH", "WR", "idle"}}, // it has no BDAT
+	{name: "raw", about: aboutRaw, serve: serveRaw},
+	{name: "esmtp", about: aboutOurs, serve: serveOurs},
+	{name: "esmtp+HEADER", about: aboutOursHeader, serve: serveOursHeader, only: []string{"WH"}},
+}
+
+func (p *peer) can(w *work) bool { return len(p.only) == 0 || slices.Contains(p.only, w.name) }
+
+func findPeer(name string) *peer {
+	for _, p := range peers {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+func peerNames() string {
+	var names []string
+	for _, p := range peers {
+		names = append(names, p.name)
+	}
+	return strings.Join(names, ",")
+}
+
+// smtpSink is Postfix's test server. As root it wants to be told who else to be.
+func smtpSink(ctx context.Context, addr string, sessions int) (*exec.Cmd, error) {
+	path, err := exec.LookPath("smtp-sink")
+	if err != nil {
+		if path, err = exec.LookPath("/usr/sbin/smtp-sink"); err != nil {
+			return nil, err
+		}
+	}
+	args := []string{"-4", "-m", strconv.Itoa(sessions + 100)}
+	if os.Geteuid() == 0 {
+		if _, err := user.Lookup("nobody"); err != nil {
+			return nil, err
+		}
+		args = append(args, "-u", "nobody")
+	}
+	return exec.CommandContext(ctx, path, append(args, "inet:"+addr, "1024")...), nil
+}
+
+func aboutSMTPSink() string {
+	version := "version unknown"
+	if out, err := exec.Command("postconf", "-dh", "mail_version").Output(); err == nil {
+		version = strings.TrimSpace(string(out))
+	}
+	return "Postfix's test server, in C, which keeps nothing (Postfix " + version + ")"
+}
+
+func aboutGoSMTP() string {
+	return "github.com/emersion/go-smtp " + moduleVersion("github.com/emersion/go-smtp") + ", a backend that drops all"
+}
+
+func aboutRaw() string {
+	return "reads as many octets as will come and answers what fits, without looking at any: the limit of the machine"
+}
+
+func aboutOurs() string {
+	return "this module: esmtp.Default, which accepts all and keeps nothing; " + runtime.Version()
+}
+
+func aboutOursHeader() string {
+	return "the same with a HEADER method, so that each field is brought to the handler as two strings"
+}
+
+// moduleVersion is the version of a module that this program is built with.
+func moduleVersion(path string) string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, m := range info.Deps {
+		if m.Path == path {
+			return m.Version
+		}
+	}
+	return ""
+}

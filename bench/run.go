@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// run is a comparison: what to measure, and what was.
+type run struct {
+	options
+	log     io.Writer
+	works   []*work
+	peers   []*peer
+	left    []string // what was left out, and why
+	server  int      // core
+	load    int      // core
+	samples map[cell][]sample
+}
+
+// cell is a place in the table.
+type cell struct {
+	work *work
+	peer *peer
+}
+
+// sample is one measurement.
+type sample struct {
+	messages float64
+	octets   float64
+	wall     time.Duration
+	cpu      time.Duration // of the server
+	loadCPU  time.Duration // of the load generator
+	idleKiB  float64       // per session, for idleWork
+}
+
+// newRun finds what the options name, and takes its place on the second core.
+func newRun(o options, log io.Writer) (*run, error) {
+	r := &run{options: o, log: log, samples: map[cell][]sample{}}
+	for _, name := range o.works {
+		if findWork(name) == nil {
+			return nil, fmt.Errorf("bench: no work is named %q: there are %s", name, workNames())
+		}
+	}
+	for _, name := range o.peers {
+		if findPeer(name) == nil {
+			return nil, fmt.Errorf("bench: no server is named %q: there are %s", name, peerNames())
+		}
+	}
+	for _, w := range append(works, idleWork) {
+		if len(o.works) == 0 || slices.Contains(o.works, w.name) {
+			r.works = append(r.works, w)
+		}
+	}
+	for _, p := range peers {
+		if len(o.peers) == 0 || slices.Contains(o.peers, p.name) {
+			r.addPeer(p)
+		}
+	}
+	if o.profile != "" {
+		if err := os.MkdirAll(o.profile, 0o755); err != nil {
+			return nil, fmt.Errorf("bench: %w", err)
+		}
+	}
+	var err error
+	if r.server, r.load, err = cores(); err != nil {
+		return nil, err
+	}
+	if r.server == r.load {
+		r.left = append(r.left, "There is one core only: server and load share it, so rates mean little.")
+	}
+	return r, pinSelf(r.load)
+}
+
+// addPeer adds a server, unless it isn't installed.
+func (r *run) addPeer(p *peer) {
+	if p.command != nil {
+		if _, err := p.command(context.Background(), "127.0.0.1:1", 1); err != nil {
+			r.left = append(r.left, fmt.Sprintf("%s is left out: %v", p.name, err))
+			return
+		}
+	}
+	r.peers = append(r.peers, p)
+}
+
+// all measures everything. The servers take turns at each work, so that what else the machine does hits all alike.
+func (r *run) all(ctx context.Context) error {
+	for round := range r.rounds {
+		for _, w := range r.works {
+			fmt.Fprintf(r.log, "round %d/%d %s:", round+1, r.rounds, w.name)
+			for _, p := range r.peers {
+				if !p.can(w) {
+					continue
+				}
+				s, err := r.measure(ctx, p, w)
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", w.name, p.name, err)
+				}
+				c := cell{w, p}
+				r.samples[c] = append(r.samples[c], s)
+				fmt.Fprintf(r.log, " %s %s", strings.ReplaceAll(p.name, " ", "-"), s.brief(w))
+			}
+			fmt.Fprintln(r.log)
+		}
+	}
+	return nil
+}
+
+// brief is a sample in the log.
+func (s sample) brief(w *work) string {
+	if w == idleWork {
+		return fmt.Sprintf("%.1f", s.idleKiB)
+	}
+	return fmt.Sprintf("%.2f", s.perThousand())
+}
+
+// perThousand is the server's CPU time in milliseconds per thousand messages.
+func (s sample) perThousand() float64 { return s.cpu.Seconds() * 1e6 / s.messages }
+
+func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
+	s, err := startServer(ctx, p, w, r.server, &r.options)
+	if err != nil {
+		return sample{}, err
+	}
+	defer s.stop()
+	if w == idleWork {
+		n := r.idle
+		if p.maxIdle > 0 {
+			n = min(n, p.maxIdle)
+		}
+		return weigh(ctx, s, n)
+	}
+	l := newLoad(s.addr, w)
+	if r.warmup > 0 {
+		if _, _, err := l.run(ctx, r.warmup); err != nil {
+			return sample{}, err
+		}
+	}
+	return timed(ctx, s, l, r.window)
+}
+
+// timed lets the server work for a while and reads the clocks before and after.
+func timed(ctx context.Context, s *process, l *load, d time.Duration) (sample, error) {
+	begin := time.Now()
+	cpu, err := s.cpu()
+	if err != nil {
+		return sample{}, err
+	}
+	own, err := cpuTime(0)
+	if err != nil {
+		return sample{}, err
+	}
+	messages, octets, err := l.run(ctx, d)
+	if err != nil {
+		return sample{}, err
+	}
+	result := sample{messages: float64(messages), octets: float64(octets), wall: time.Since(begin)}
+	if result.cpu, err = s.cpu(); err != nil {
+		return sample{}, err
+	}
+	result.cpu -= cpu
+	if result.loadCPU, err = cpuTime(0); err != nil {
+		return sample{}, err
+	}
+	result.loadCPU -= own
+	return result, nil
+}
+
+// settle is how long an idle server is left alone before it is weighed.
+const settle = 500 * time.Millisecond
+
+// perAddress is how many sessions come from one loopback address: each has ports for some more.
+const perAddress = 20_000
+
+// weigh opens n sessions, says EHLO in each, and looks by how much the server grew.
+func weigh(ctx context.Context, s *process, n int) (sample, error) {
+	clients := make([]*client, 0, n+1)
+	defer func() {
+		for _, c := range clients {
+			c.conn.Close()
+		}
+	}()
+	var before int64
+	for i := range n + 1 {
+		if ctx.Err() != nil {
+			return sample{}, ctx.Err()
+		}
+		c, err := dial(s.addr, &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+i/perAddress))})
+		if err != nil {
+			return sample{}, err
+		}
+		clients = append(clients, c)
+		if err := greet(c); err != nil {
+			return sample{}, err
+		}
+		if i == 0 { // the first one pays for what all share
+			if before, err = s.memory(); err != nil {
+				return sample{}, err
+			}
+		}
+	}
+	time.Sleep(settle)
+	after, err := s.memory()
+	return sample{idleKiB: float64(after-before) / float64(n)}, err
+}
+
+// greet waits for the greeting and says EHLO.
+func greet(c *client) error {
+	for _, s := range opening() {
+		if err := c.do(s.send, replies(s.answer)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
