@@ -11,7 +11,7 @@ import (
 func (srv *Server) admit(s *Session) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if srv.closed || srv.draining.Load() {
+	if srv.closing {
 		return false
 	}
 	srv.sessions[s] = struct{}{}
@@ -53,7 +53,7 @@ func (srv *Server) dismiss(s *Session) {
 
 // checkIdle closes idle when nothing is left to wait for. It is called with the lock held.
 func (srv *Server) checkIdle() {
-	if len(srv.sessions) == 0 && (srv.draining.Load() || srv.closed) {
+	if len(srv.sessions) == 0 && srv.closing {
 		select {
 		case <-srv.idle:
 		default:
@@ -82,7 +82,7 @@ func addrPrefix(addr net.Addr) netip.Prefix {
 func (srv *Server) track(l net.Listener) bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	if srv.closed || srv.draining.Load() {
+	if srv.closing {
 		return false
 	}
 	srv.listen[l] = struct{}{}
@@ -99,7 +99,26 @@ func (srv *Server) untrack(l net.Listener) {
 func (srv *Server) isClosing() bool {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
-	return srv.closed || srv.draining.Load()
+	return srv.closing
+}
+
+// Drain closes the listeners, and leaves the sessions alone: it returns nil when the last one has come to its own end, or the
+// context's error when ctx ends first. It is for a server that another one has taken over from; follow it with [Server.Shutdown].
+func (srv *Server) Drain(ctx context.Context) error {
+	if err := srv.start(); err != nil {
+		return err
+	}
+	srv.mu.Lock()
+	srv.closing = true
+	srv.closeListeners()
+	srv.checkIdle()
+	srv.mu.Unlock()
+	select {
+	case <-srv.idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Shutdown ends the server gracefully. It closes the listeners; sessions that wait for a command get 421 4.3.2 at once, the
@@ -112,6 +131,7 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	}
 	srv.mu.Lock()
 	srv.draining.Store(true)
+	srv.closing = true
 	srv.closeListeners()
 	live := make([]*Session, 0, len(srv.sessions))
 	for s := range srv.sessions {
@@ -138,7 +158,7 @@ func (srv *Server) Close() error {
 		return err
 	}
 	srv.mu.Lock()
-	srv.closed = true
+	srv.closing = true
 	srv.closeListeners()
 	for s := range srv.sessions {
 		s.abort()

@@ -52,11 +52,11 @@ type Server struct {
 
 	draining atomic.Bool
 	mu       sync.Mutex // guards what follows; no code of a handler runs under it
-	closed   bool
+	closing  bool       // no new sessions
 	sessions map[*Session]struct{}
 	perAddr  map[netip.Prefix]int
 	listen   map[net.Listener]struct{}
-	idle     chan struct{} // closed when the last session ends while draining
+	idle     chan struct{} // closed when the last session ends while closing
 }
 
 // config is what a Server's fields come to, defaults filled in.
@@ -149,7 +149,7 @@ func systemHostname() string {
 }
 
 // Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its
-// error, or after [Server.Shutdown] or [Server.Close], with [ErrServerClosed]. It closes l. A wrong handler is an
+// error, or after [Server.Drain], [Server.Shutdown] or [Server.Close], with [ErrServerClosed]. It closes l. A wrong handler is an
 // error at once. Accept errors that can pass, such as too many open files, are waited out.
 func (srv *Server) Serve(l net.Listener) error {
 	if err := srv.start(); err != nil {
