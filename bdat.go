@@ -61,7 +61,7 @@ func (s *Session) openBDAT() Reply {
 	switch {
 	case s.refused:
 		return replyRefused
-	case !s.offered("CHUNKING"):
+	case !s.offered(extCHUNKING):
 		return replyNoCHUNKING
 	case s.tx != nil && s.tx.bdat == bdatFailed:
 		return replyBDATFailed

@@ -1,7 +1,5 @@
 package esmtp
 
-import "strconv"
-
 // Default implements every verb: embedded alone it carries on a whole SMTP conversation, accepts every
 // sender, recipient and message, and drops what it gets. It has no state; embed it by value.
 //
@@ -22,42 +20,47 @@ var (
 
 // CONNECT greets with 220, the host name and "ESMTP Mail Server".
 func (Default) CONNECT(s *Session) Reply {
-	return Reply{Code: 220, Lines: s.line(s.Hostname(), " ESMTP Mail Server")}
+	return Reply{Code: 220, Lines: s.cfg.texts.connect}
 }
 
 // HELO answers 250 with the host name.
 func (Default) HELO(s *Session, domain string) Reply {
-	return Reply{Code: 250, Lines: s.line(s.Hostname(), " OK")}
+	return Reply{Code: 250, Lines: s.cfg.texts.helo}
 }
 
 // EHLO answers 250 with a greeting and all extensions of this package.
 func (Default) EHLO(s *Session, domain string) Reply {
-	lines := make([]string, 1, 16)
-	lines[0] = s.Hostname() + " " + domain + ", pleased to meet you"
-	lines = append(lines, "PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING",
-		"BINARYMIME", "DSN", sizeKeyword(s.maxSize))
-	if limits := limitsKeyword(&s.cfg.limits); limits != "" {
-		lines = append(lines, limits)
+	t := &s.cfg.texts
+	lines := append(make([]string, 0, len(t.extensions)+4), s.Hostname()+" "+domain+", pleased to meet you")
+	lines = append(lines, t.extensions...)
+	if s.maxSize == s.cfg.limits.MessageBytes {
+		lines = append(lines, t.size)
+	} else {
+		lines = append(lines, sizeKeyword(s.maxSize))
+	}
+	if t.limits != "" {
+		lines = append(lines, t.limits)
 	}
 	return Reply{Code: 250, Lines: append(lines, "HELP")}
 }
 
-// sizeKeyword is the SIZE line of a limit; 0 says that there is none that is fixed (RFC 1870 §4).
-func sizeKeyword(n int64) string { return "SIZE " + strconv.FormatInt(max(n, 0), 10) }
+// texts are what Default says that is the same in all sessions of a server.
+type texts struct {
+	connect    []string
+	helo       []string
+	extensions []string
+	size       string
+	limits     string
+}
 
-// limitsKeyword is the LIMITS line (RFC 9422 §3), empty if nothing is limited.
-func limitsKeyword(l *Limits) string {
-	var text string
-	if l.Messages > 0 {
-		text += " MAILMAX=" + strconv.Itoa(l.Messages)
+func newTexts(hostname string, limits *Limits) texts {
+	return texts{
+		connect:    []string{hostname + " ESMTP Mail Server"},
+		helo:       []string{hostname + " OK"},
+		extensions: keywords[:7:7],
+		size:       sizeKeyword(limits.MessageBytes),
+		limits:     limitsKeyword(limits),
 	}
-	if l.Recipients > 0 {
-		text += " RCPTMAX=" + strconv.Itoa(l.Recipients)
-	}
-	if text != "" {
-		text = "LIMITS" + text
-	}
-	return text
 }
 
 // MAIL accepts every sender.

@@ -11,17 +11,24 @@ import (
 
 // serve carries on the whole session: greeting, commands, end.
 func (s *Session) serve() {
-	defer s.finish()
-	if !s.greet() {
-		return
+	dozing := false
+	defer s.finish(&dozing)
+	if s.greet() {
+		dozing = s.converse()
 	}
+}
+
+// converse answers commands until the session is over, or so idle that it should doze.
+func (s *Session) converse() (dozing bool) {
 	for !s.leaving {
 		line, err := s.readCommand()
-		if err != nil {
+		switch {
+		case err == errDoze:
+			return true
+		case err != nil:
 			s.fail(err)
-			return
-		}
-		if line != nil {
+			return false
+		case line != nil:
 			s.command(line)
 		}
 	}
@@ -29,6 +36,22 @@ func (s *Session) serve() {
 	if s.reason == nil {
 		s.reason = ErrHangup
 	}
+	return false
+}
+
+// dozeAfter is how long a session waits for a command before it dozes.
+const dozeAfter = time.Second
+
+// doze goes on with an idle session, on a goroutine of its own. The stack of the one before has grown by what the session
+// did, and never shrinks back to the little that waiting takes: with thousands of idle sessions it is most of their memory.
+func (s *Session) doze() {
+	dozing := false
+	defer s.finish(&dozing)
+	if err := s.await(StateWaiting, s.waiting, s.cfg.timeouts.Command); err != nil {
+		s.fail(err)
+		return
+	}
+	dozing = s.converse()
 }
 
 // isTLS reports whether the connection is in TLS from the start.
@@ -103,10 +126,10 @@ func (s *Session) makeHandler() (h Handler) {
 
 // readCommand returns the next command line. It returns nil for a line that was too long and has been answered.
 func (s *Session) readCommand() ([]byte, error) {
-	begin := time.Duration(-1)
 	for {
 		line, ok := s.in.line(!s.cfg.strict)
 		if ok {
+			s.waiting = 0
 			return line, nil
 		}
 		if s.in.buffered() >= s.maxLine() {
@@ -115,23 +138,31 @@ func (s *Session) readCommand() ([]byte, error) {
 		if err := s.flush(); err != nil {
 			return nil, err
 		}
-		if begin < 0 {
-			begin = s.elapsed()
-		}
-		if err := s.waitCommand(begin); err != nil {
+		if err := s.waitCommand(!s.in.pending()); err != nil {
 			return nil, err
 		}
 	}
 }
 
-// waitCommand waits for octets of a command. The time counts from its begin, so that a command can't come octet by octet for ever;
-// it is here, at a command boundary, that a shutdown ends a session.
-func (s *Session) waitCommand(begin time.Duration) error {
+// waitCommand waits for octets of a command. The time counts from when we began to wait for it, so that a command can't come octet by
+// octet for ever; it is here, at a command boundary, that a shutdown ends a session.
+func (s *Session) waitCommand(mayDoze bool) error {
+	if s.waiting == 0 {
+		s.waiting = max(s.elapsed(), 1)
+	}
 	s.in.size = lineBuffer
 	if s.maxLine() >= lineBuffer {
 		s.in.size = chunkBuffer
 	}
-	return s.await(StateWaiting, begin, s.cfg.timeouts.Command)
+	limit := s.cfg.timeouts.Command
+	if !mayDoze || limit > 0 && limit <= 2*dozeAfter {
+		return s.await(StateWaiting, s.waiting, limit)
+	}
+	err := s.await(StateWaiting, s.waiting, dozeAfter)
+	if isTimeout(err) && !s.timeIsUp() {
+		return errDoze
+	}
+	return err
 }
 
 // await waits for octets until limit after begin. A wait that a shutdown has cut short, but that is not to end now, goes on.
@@ -177,10 +208,10 @@ const maxDiscard = 64 << 10
 
 // dropLongLine reads the rest of a line that is too long, and answers it (RFC 5321 §4.5.3.1.4).
 func (s *Session) dropLongLine() error {
-	begin := s.elapsed()
 	for total := 0; ; {
 		n, end := s.in.dropLine(!s.cfg.strict)
 		if end {
+			s.waiting = 0
 			s.reply(verbUnknown, replyLineTooLong)
 			return nil
 		}
@@ -190,7 +221,7 @@ func (s *Session) dropLongLine() error {
 		if err := s.flush(); err != nil {
 			return err
 		}
-		if err := s.waitCommand(begin); err != nil {
+		if err := s.waitCommand(false); err != nil {
 			return err
 		}
 	}
@@ -235,11 +266,15 @@ func (s *Session) bye(r Reply, why error) {
 	s.flush()
 }
 
-// finish ends the session, however it came to its end, a panic in the engine or a runtime.Goexit included.
-func (s *Session) finish() {
+// finish ends the session, however it came to its end, a panic in the engine or a runtime.Goexit included; or, if it is dozing,
+// only this goroutine.
+func (s *Session) finish(dozing *bool) {
 	if p := recover(); p != nil {
 		s.logPanic("engine", p)
 		s.reason = errPanic
+	} else if *dozing {
+		go s.doze()
+		return
 	}
 	s.state.Store(uint32(StateClosed))
 	if s.reason == errQuit {
@@ -257,11 +292,15 @@ func (s *Session) finish() {
 	s.cancelContext(errors.Join(context.Canceled, s.reason))
 	s.srv.dismiss(s)
 	s.logEnd()
+	if s.done != nil {
+		close(s.done)
+	}
 }
 
 var (
 	errPanic = errors.New("esmtp: panic")
 	errQuit  = errors.New("esmtp: QUIT") // an end without a fault: Closed gets nil
+	errDoze  = errors.New("esmtp: idle") // no end at all
 )
 
 // lingerTime and lingerOctets bound how long we listen to a client that we hang up on.

@@ -1,10 +1,5 @@
 package esmtp
 
-import (
-	"strconv"
-	"strings"
-)
-
 // doHELO carries out HELO and EHLO (RFC 5321 §4.1.1.1). LHLO will come this way too.
 func (s *Session) doHELO(v verb, arg []byte) {
 	if !s.isHELOName(arg) {
@@ -23,10 +18,11 @@ func (s *Session) doHELO(v verb, arg []byte) {
 		s.endTransaction() // RFC 5321 §4.1.4: as if by RSET
 		s.helo = domain
 		s.esmtp = v == verbEHLO
-		s.ehlo = nil
-		s.enhanced, s.utf8 = true, false
+		s.withdraw()
+		s.enhanced = true
 		if s.esmtp {
 			r.Lines = s.offer(r.Lines)
+			s.enhanced = s.offered(extENHANCED)
 		}
 	}
 	s.reply(v, r)
@@ -49,51 +45,4 @@ func (s *Session) isHELOName(arg []byte) bool {
 func isDomainOrLiteral(name string) bool {
 	_, rest, ok := scanDomain([]byte(name), false)
 	return ok && len(rest) == 0 && isASCII(name)
-}
-
-// offer enables what EHLO returned, and returns what of it can be written.
-func (s *Session) offer(lines []string) []string {
-	kept := make([]string, 0, len(lines)+1)
-	greeting := s.Hostname()
-	if len(lines) > 0 {
-		greeting, _, _ = strings.Cut(lines[0], "\n") // a second line would be an extension
-		lines = lines[1:]
-	}
-	kept = append(kept, greeting)
-	for _, line := range lines {
-		line = strings.TrimRight(line, " ")
-		keyword, params, _ := strings.Cut(line, " ")
-		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine {
-			s.Logger().Error("EHLO returned a line that is no extension", "line", line)
-			continue
-		}
-		kept = append(kept, line)
-		s.enable(keyword, params)
-	}
-	s.ehlo = kept
-	s.enhanced = s.offered("ENHANCEDSTATUSCODES")
-	s.utf8 = s.offered("SMTPUTF8")
-	return kept
-}
-
-// enable takes the limits that a line advertises as the ones to enforce.
-func (s *Session) enable(keyword, params string) {
-	switch {
-	case equalFold(keyword, "SIZE"): // RFC 1870 §4: 0 says that there is no fixed limit
-		if n, err := strconv.ParseInt(params, 10, 64); err == nil && n >= 0 {
-			s.maxSize = n
-		}
-	case equalFold(keyword, "LIMITS"): // RFC 9422 §4
-		for limit := range strings.FieldsSeq(params) {
-			name, value, _ := strings.Cut(limit, "=")
-			n, err := strconv.Atoi(value)
-			switch {
-			case err != nil || n <= 0:
-			case equalFold(name, "RCPTMAX"):
-				s.maxRcpts = n
-			case equalFold(name, "MAILMAX"):
-				s.maxMails = n
-			}
-		}
-	}
 }

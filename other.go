@@ -20,7 +20,7 @@ func (s *Session) doVRFY(v verb, arg []byte) {
 	name := verbNames[v]
 	arg, utf8 := cutUTF8(arg)
 	switch {
-	case utf8 && !s.utf8:
+	case utf8 && !s.offered(extSMTPUTF8):
 		s.reply(v, s.replyUnknownParam([]byte("SMTPUTF8")))
 	case len(arg) == 0:
 		s.reply(v, Deny(501, 5, 5, 4, "Syntax: "+name+" address"))

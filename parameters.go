@@ -8,21 +8,21 @@ import (
 
 // parameter is an ESMTP parameter of MAIL or RCPT that this package knows. A new extension adds its rows here.
 type parameter struct {
-	name    string
-	verb    verb                    // where it may stand: verbMAIL or verbRCPT
-	keyword string                  // the EHLO keyword that enables it
-	check   func(value string) bool // nil: takes no value
-	room    int                     // octets by which it lengthens the command line (RFC 5321 §4.1.1.11)
+	name  string
+	verb  verb                    // where it may stand: verbMAIL or verbRCPT
+	ext   extension               // that enables it
+	check func(value string) bool // nil: takes no value
+	room  int                     // octets by which it lengthens the command line (RFC 5321 §4.1.1.11)
 }
 
 var parameters = [...]parameter{
-	{"SIZE", verbMAIL, "SIZE", isSize, 26},      // RFC 1870 §3
-	{"BODY", verbMAIL, "8BITMIME", isBody, 17},  // RFC 6152 §2, RFC 3030 §3
-	{"SMTPUTF8", verbMAIL, "SMTPUTF8", nil, 10}, // RFC 6531 §3.1
-	{"RET", verbMAIL, "DSN", isRet, 9},          // RFC 3461 §4.3
-	{"ENVID", verbMAIL, "DSN", isEnvID, 107},    // RFC 3461 §4.4
-	{"NOTIFY", verbRCPT, "DSN", isNotify, 29},   // RFC 3461 §4.1
-	{"ORCPT", verbRCPT, "DSN", isORcpt, 507},    // RFC 3461 §4.2
+	{"SIZE", verbMAIL, extSIZE, isSize, 26},      // RFC 1870 §3
+	{"BODY", verbMAIL, ext8BITMIME, isBody, 17},  // RFC 6152 §2, RFC 3030 §3
+	{"SMTPUTF8", verbMAIL, extSMTPUTF8, nil, 10}, // RFC 6531 §3.1
+	{"RET", verbMAIL, extDSN, isRet, 9},          // RFC 3461 §4.3
+	{"ENVID", verbMAIL, extDSN, isEnvID, 107},    // RFC 3461 §4.4
+	{"NOTIFY", verbRCPT, extDSN, isNotify, 29},   // RFC 3461 §4.1
+	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},    // RFC 3461 §4.2
 }
 
 // maxParamRoom is more than the parameters of any verb can add to its line.
@@ -57,7 +57,7 @@ func (s *Session) parseParams(v verb, params []byte) Reply {
 		}
 		p := &parameters[i]
 		switch {
-		case !s.offered(p.keyword) || p.name == "BODY" && equalFold(value, "BINARYMIME") && !s.offered("BINARYMIME"):
+		case !s.offered(p.ext) || p.name == "BODY" && equalFold(value, "BINARYMIME") && !s.offered(extBINARYMIME):
 			return s.replyUnknownParam(name)
 		case seen&(1<<i) != 0:
 			return s.replyParam("Parameter given twice:", name)
@@ -99,7 +99,7 @@ func containsParam(params, name []byte) bool {
 // commandRoom is by how much the enabled extensions lengthen the line of a verb.
 func (s *Session) commandRoom(v verb) (room int) {
 	for i := range parameters {
-		if parameters[i].verb == v && s.offered(parameters[i].keyword) {
+		if parameters[i].verb == v && s.offered(parameters[i].ext) {
 			room += parameters[i].room
 		}
 	}

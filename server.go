@@ -69,6 +69,7 @@ type config struct {
 	badHeader  BadHeader
 	strict     bool
 	needHELO   bool
+	texts      texts
 	log        *slog.Logger
 }
 
@@ -104,6 +105,7 @@ func (srv *Server) start() error {
 		if srv.cfg.hostname == "" {
 			srv.cfg.hostname = systemHostname()
 		}
+		srv.cfg.texts = newTexts(srv.cfg.hostname, &srv.cfg.limits)
 		if srv.cfg.newHandler == nil {
 			srv.cfg.newHandler = func(*Session) Handler { return Default{} }
 		}
@@ -210,7 +212,9 @@ func (srv *Server) ServeConn(conn net.Conn) error {
 		conn.Close()
 		return ErrServerClosed
 	}
+	s.done = make(chan struct{})
 	s.serve()
+	<-s.done
 	return s.reason
 }
 

@@ -31,11 +31,14 @@ type Session struct {
 	arena arena
 	clock clock
 
+	waiting time.Duration // when we began to wait for the command that is next; 0: not waiting
+	done    chan struct{} // closed at the end, for ServeConn
+
 	helo         string
-	ehlo         []string // what EHLO returned: the greeting and the keywords
+	offers       extension // what EHLO enabled
+	ehlo         []string  // the lines of it that are more than a keyword of ours
 	esmtp        bool
 	enhanced     bool // write enhanced status codes
-	utf8         bool // SMTPUTF8 is offered
 	refused      bool // CONNECT said no: only QUIT is left
 	leaving      bool // close after this reply
 	hijacked     bool
@@ -163,32 +166,6 @@ func (s *Session) Transaction() *Transaction { return s.tx }
 
 // Messages returns how many messages of this session were accepted so far. Any goroutine may call it.
 func (s *Session) Messages() int { return int(s.messages.Load()) }
-
-// Offers reports whether an extension was offered in the reply to EHLO, and with what parameters.
-func (s *Session) Offers(keyword string) (params string, ok bool) {
-	for i := 1; i < len(s.ehlo); i++ {
-		name, rest, _ := strings.Cut(s.ehlo[i], " ")
-		if equalFold(name, keyword) {
-			return rest, true
-		}
-	}
-	return "", false
-}
-
-func (s *Session) offered(keyword string) bool {
-	_, ok := s.Offers(keyword)
-	return ok
-}
-
-// offersCustom reports whether a keyword was offered that isn't one of ours: then it names a parameter too.
-func (s *Session) offersCustom(name []byte) bool {
-	for i := range parameters {
-		if equalFold(name, parameters[i].keyword) {
-			return false
-		}
-	}
-	return s.offered(string(name))
-}
 
 // Disconnect says whether the connection is closed after the reply to this command, or, in a message, after the reply to the
 // whole of it. QUIT can call it with false to stay.
