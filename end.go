@@ -1,0 +1,150 @@
+package esmtp
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+)
+
+// endsNow reports whether the server is shutting down and no message is half here.
+func (s *Session) endsNow() bool {
+	return s.srv.draining.Load() && (s.tx == nil || s.tx.bdat != bdatOpen)
+}
+
+// wake ends the wait for a command, for a shutdown. Other goroutines call it.
+func (s *Session) wake() {
+	if s.state.Load() == uint32(StateWaiting) {
+		s.conn.SetReadDeadline(longAgo)
+	}
+}
+
+// abort closes the connection. Other goroutines call it.
+func (s *Session) abort() {
+	s.aborted.Store(true)
+	s.cancelContext(ErrServerClosed)
+	s.conn.Close()
+}
+
+// fail ends the session for a reason that is not a reply to a command: the client gets a 421 if it is still there.
+func (s *Session) fail(err error) {
+	s.leaving = true
+	switch {
+	case s.aborted.Load():
+		s.reason = ErrServerClosed
+		return
+	case isTimeout(err) && s.timeIsUp():
+		err = ErrSessionTime
+	case isTimeout(err):
+		err = ErrTimeout
+	}
+	switch err {
+	case ErrShutdown:
+		s.bye(replyShutdown, err)
+	case ErrSessionTime:
+		s.bye(replySessionTime, err)
+	case ErrTimeout, ErrTooSlow:
+		s.bye(replyTimeout, err)
+	case ErrProtocol:
+		s.bye(replyOutOfStep, err)
+	default: // the connection is broken
+		s.reason = err
+	}
+}
+
+func (s *Session) timeIsUp() bool {
+	limit := s.cfg.timeouts.Session
+	return limit > 0 && s.elapsed() >= limit
+}
+
+// bye writes a last reply, and says why the session ends.
+func (s *Session) bye(r Reply, why error) {
+	s.reason = why
+	s.leaving = true
+	s.write(r, s.format())
+	s.flush()
+}
+
+// finish ends the session, however it came to its end, a panic in the engine or a runtime.Goexit included; or, if it is dozing,
+// only this goroutine.
+func (s *Session) finish(dozing *bool) {
+	if p := recover(); p != nil {
+		s.logPanic("engine", p)
+		s.reason = errPanic
+	} else if *dozing {
+		go s.doze()
+		return
+	}
+	s.state.Store(uint32(StateClosed))
+	if s.reason == errQuit {
+		s.reason = nil
+	}
+	s.endTransaction()
+	if !s.hijacked {
+		s.hangUp()
+	}
+	s.in.release()
+	s.giveOut()
+	if s.h != nil {
+		s.guard("Closed", func() { s.h.Closed(s, s.reason) })
+	}
+	s.cancelContext(errors.Join(context.Canceled, s.reason))
+	s.srv.dismiss(s)
+	s.logEnd()
+	if s.done != nil {
+		close(s.done)
+	}
+}
+
+var (
+	errPanic = errors.New("esmtp: panic")
+	errQuit  = errors.New("esmtp: QUIT") // an end without a fault: Closed gets nil
+	errDoze  = errors.New("esmtp: idle") // no end at all
+)
+
+// lingerTime and lingerOctets bound how long we listen to a client that we hang up on.
+const (
+	lingerTime   = time.Second
+	lingerOctets = 1 << 20
+)
+
+// hangUp closes the connection. If the client may still be sending, closing at once would reset the connection, and the client could
+// lose the reply that tells it why: so we stop sending first, and read a little.
+func (s *Session) hangUp() {
+	defer s.conn.Close()
+	switch s.reason {
+	case ErrRefused, ErrHangup, ErrProtocol, ErrTooMany, ErrTooManyErrors:
+	default:
+		return // it left, or is silent
+	}
+	c, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || s.aborted.Load() {
+		return
+	}
+	if c.CloseWrite() != nil {
+		return
+	}
+	s.conn.SetReadDeadline(time.Now().Add(lingerTime))
+	s.in.size = chunkBuffer
+	for total := 0; total < lingerOctets; {
+		s.in.r = s.in.w
+		if s.in.fill() != nil {
+			return
+		}
+		total += s.in.buffered()
+	}
+}
+
+// guard runs code of a handler, and logs its panic.
+func (s *Session) guard(hook string, f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.logPanic(hook, p)
+		}
+	}()
+	f()
+}
+
+func (s *Session) logPanic(hook string, p any) {
+	s.Logger().Error("panic in a handler", "verb", hook, "panic", p, "stack", string(debug.Stack()))
+}
