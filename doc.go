@@ -14,11 +14,7 @@
 //			Hostname:   "mx.example.org",
 //			NewHandler: func(*esmtp.Session) esmtp.Handler { return new(Mine) },
 //		}
-//		l, err := net.Listen("tcp", "127.0.0.1:2525")
-//		if err != nil {
-//			log.Fatal(err)
-//		}
-//		log.Fatal(srv.Serve(l))
+//		log.Fatal(srv.ListenAndServe("tcp", "127.0.0.1:2525"))
 //	}
 //
 // The one idea to hold: the engine owns the protocol, the [Handler] owns the decisions. The engine reads, checks syntax, order and

@@ -150,6 +150,18 @@ func systemHostname() string {
 	return name
 }
 
+// ListenAndServe listens on an address of a network, such as "tcp" and "127.0.0.1:2525" or "unix" and "/run/esmtp.sock", and serves
+// it as [Server.Serve] does. It leaves keep-alive probes off: they cost four system calls a connection, and [Timeouts]
+// find dead clients too.
+func (srv *Server) ListenAndServe(network, address string) error {
+	lc := net.ListenConfig{KeepAlive: -1}
+	l, err := lc.Listen(context.Background(), network, address)
+	if err != nil {
+		return fmt.Errorf("esmtp: listen: %w", err)
+	}
+	return srv.Serve(l)
+}
+
 // Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its
 // error, or after [Server.Drain], [Server.Shutdown] or [Server.Close], with [ErrServerClosed]. It closes l. A wrong handler is an
 // error at once. Accept errors that can pass, such as too many open files, are waited out.
