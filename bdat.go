@@ -58,9 +58,10 @@ func parseBDAT(arg []byte) (size int64, last, ok bool) {
 
 // openBDAT asks for leave to take a chunk. At the first of a message DATA is asked; its 354 isn't written.
 func (s *Session) openBDAT() Reply {
+	if r := s.barred(verbBDAT); !r.IsZero() {
+		return r
+	}
 	switch {
-	case s.refused:
-		return replyRefused
 	case !s.offered(extCHUNKING):
 		return replyNoCHUNKING
 	case s.tx != nil && s.tx.bdat == bdatFailed:

@@ -19,10 +19,11 @@ const (
 	verbHELP
 	verbNOOP
 	verbQUIT
+	verbSTARTTLS
 )
 
-// verbNames are the names as on the wire. LHLO, STARTTLS and AUTH have their place here too.
-var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT"}
+// verbNames are the names as on the wire. LHLO and AUTH have their place here too.
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS"}
 
 // word packs four letters, in upper case, into a word, so that verbs are compared at once.
 func word[T string | []byte](s T) uint32 {
@@ -38,7 +39,7 @@ var verbWords = func() (words [len(verbNames)]uint32) {
 
 // lookupVerb finds a verb by its name, in any case.
 func lookupVerb(name []byte) verb {
-	if len(name) != 4 {
+	if len(name) < 4 {
 		return verbUnknown
 	}
 	w := word(name)
@@ -67,15 +68,23 @@ func (s *Session) command(line []byte) {
 		s.reply(v, replyNotASCII)
 		return
 	}
-	if s.refused && v != verbQUIT {
-		if v == verbBDAT {
-			s.doBDAT(arg)
-			return
-		}
-		s.reply(v, replyRefused) // RFC 5321 §3.1
+	if r := s.barred(v); !r.IsZero() && v != verbBDAT { // BDAT has octets to consume first
+		s.reply(v, r)
 		return
 	}
 	s.dispatch(v, name, arg)
+}
+
+// barred is the reply to a verb that can't be used now whatever its arguments, the zero Reply if it can.
+func (s *Session) barred(v verb) Reply {
+	switch {
+	case v == verbQUIT:
+	case s.refused:
+		return replyRefused // RFC 5321 §3.1
+	case s.cfg.requireTLS && !s.secure && v != verbEHLO && v != verbNOOP && v != verbSTARTTLS:
+		return replyNeedTLS // RFC 3207 §4
+	}
+	return Reply{}
 }
 
 func (s *Session) dispatch(v verb, name, arg []byte) {
@@ -100,6 +109,8 @@ func (s *Session) dispatch(v verb, name, arg []byte) {
 		s.reply(v, s.checkReply("NOOP", s.callNOOP(string(arg)), isFinal))
 	case verbQUIT:
 		s.doQUIT(arg)
+	case verbSTARTTLS:
+		s.doSTARTTLS(arg)
 	default:
 		s.doUnknown(name, arg)
 	}
@@ -116,7 +127,8 @@ func hasControl(line []byte) bool {
 }
 
 // flushAfter are the verbs whose replies must not wait for those of later commands (RFC 2920 §3.2 (3), (4)).
-const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbUnknown
+const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbSTARTTLS |
+	1<<verbUnknown
 
 // junkVerbs are the verbs that do nothing for the mail, and are counted.
 const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP

@@ -31,7 +31,7 @@ func (Default) HELO(s *Session, domain string) Reply {
 // EHLO answers 250 with a greeting and all extensions of this package.
 func (Default) EHLO(s *Session, domain string) Reply {
 	t := &s.cfg.texts
-	lines := append(make([]string, 0, len(t.extensions)+4), s.Hostname()+" "+domain+", pleased to meet you")
+	lines := append(make([]string, 0, len(t.extensions)+5), s.Hostname()+" "+domain+", pleased to meet you")
 	lines = append(lines, t.extensions...)
 	if s.maxSize == s.cfg.limits.MessageBytes {
 		lines = append(lines, t.size)
@@ -40,6 +40,9 @@ func (Default) EHLO(s *Session, domain string) Reply {
 	}
 	if t.limits != "" {
 		lines = append(lines, t.limits)
+	}
+	if s.cfg.tls != nil && !s.secure {
+		lines = append(lines, "STARTTLS")
 	}
 	return Reply{Code: 250, Lines: append(lines, "HELP")}
 }
@@ -62,6 +65,18 @@ func newTexts(hostname string, limits *Limits) texts {
 		limits:     limitsKeyword(limits),
 	}
 }
+
+// STARTTLS answers 220, or 454 if a certificate is to be made or fetched, and can't be had.
+func (Default) STARTTLS(s *Session) Reply {
+	if err := s.certificateError(); err != nil {
+		s.Logger().Error("no certificate", "error", err)
+		return replyNoCert
+	}
+	return replySTARTTLS
+}
+
+// Secured does nothing.
+func (Default) Secured(s *Session) {}
 
 // MAIL accepts every sender.
 func (Default) MAIL(s *Session, from Path) Reply {

@@ -15,7 +15,7 @@ func (s *Session) endsNow() bool {
 // wake ends the wait for a command, for a shutdown. Other goroutines call it.
 func (s *Session) wake() {
 	if s.state.Load() == uint32(StateWaiting) {
-		s.conn.SetReadDeadline(longAgo)
+		s.socket.SetReadDeadline(longAgo)
 	}
 }
 
@@ -23,7 +23,7 @@ func (s *Session) wake() {
 func (s *Session) abort() {
 	s.aborted.Store(true)
 	s.cancelContext(ErrServerClosed)
-	s.conn.Close()
+	s.socket.Close()
 }
 
 // fail ends the session for a reason that is not a reply to a command: the client gets a 421 if it is still there.

@@ -19,11 +19,12 @@ const (
 	extSIZE                             // RFC 1870
 	extLIMITS                           // RFC 9422
 	extHELP                             // RFC 5321 §4.1.1.8
+	extSTARTTLS                         // RFC 3207
 )
 
 // keywords are the names of the extensions, in the order of their bits.
 var keywords = [...]string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN",
-	"SIZE", "LIMITS", "HELP"}
+	"SIZE", "LIMITS", "HELP", "STARTTLS"}
 
 // lookupExtension returns the extension of a keyword, 0 if it is none of ours.
 func lookupExtension[T string | []byte](keyword T) extension {

@@ -43,27 +43,37 @@ func (s *Session) greet() bool {
 
 // handshake does the handshake of a connection that is in TLS from the start, so that CONNECT sees the state of it.
 func (s *Session) handshake() error {
-	c, ok := s.conn.(interface{ HandshakeContext(context.Context) error })
+	c, ok := s.conn.(handshaker)
 	if !ok {
+		_, s.secure = s.conn.(interface{ ConnectionState() tls.ConnectionState })
 		return nil
 	}
-	if err := s.expectRead(s.elapsed(), s.cfg.timeouts.Command); err != nil {
+	s.secure = true
+	if err := s.shakeHands(c); err != nil {
+		return errors.Join(ErrTLS, err)
+	}
+	return nil
+}
+
+// handshaker is a *tls.Conn, or what stands for one.
+type handshaker interface {
+	HandshakeContext(context.Context) error
+}
+
+// shakeHands does a handshake within a time limit.
+func (s *Session) shakeHands(c handshaker) error {
+	if err := s.expectRead(s.elapsed(), handshakeTime); err != nil {
 		return err
 	}
 	if err := s.expectWrite(); err != nil {
 		return err
 	}
-	err := c.HandshakeContext(context.Background())
-	var alert tls.RecordHeaderError
-	if errors.As(err, &alert) {
-		return errors.Join(ErrProtocol, err)
-	}
-	return err
+	return c.HandshakeContext(context.Background())
 }
 
 // isTLS reports whether the connection is in TLS from the start.
 func (s *Session) isTLS() bool {
-	_, ok := s.conn.(interface{ HandshakeContext(context.Context) error })
+	_, ok := s.conn.(handshaker)
 	return ok
 }
 

@@ -33,6 +33,14 @@ type Handler interface {
 	// by MAIL and RCPT; change "SIZE 1000" and that is the limit.
 	EHLO(s *Session, domain string) Reply
 
+	// STARTTLS is asked before a TLS handshake (RFC 3207): 220 or the zero Reply let it begin. It is not called when there can be none: no
+	// [Server.TLSConfig], TLS on already, octets sent behind it in the clear.
+	STARTTLS(s *Session) Reply
+
+	// Secured is told that the handshake is done: [Session.TLS] has the state of it. All that the client said before is forgotten, and
+	// the handler should forget it too. For a connection that was in TLS from the start it is not called: CONNECT sees the state.
+	Secured(s *Session)
+
 	// MAIL begins a transaction (RFC 5321 §4.1.1.2). from can be null; its parameters are checked.
 	MAIL(s *Session, from Path) Reply
 

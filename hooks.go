@@ -38,6 +38,14 @@ func (s *Session) callEHLO(domain string) (r Reply) {
 	return r
 }
 
+func (s *Session) callSTARTTLS() (r Reply) {
+	defer s.returned("STARTTLS", &r)
+	if r = s.h.STARTTLS(s); r.IsZero() {
+		r = Default{}.STARTTLS(s)
+	}
+	return r
+}
+
 func (s *Session) callMAIL(from Path) (r Reply) {
 	defer s.returned("MAIL", &r)
 	if r = s.h.MAIL(s, from); r.IsZero() {

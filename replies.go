@@ -40,12 +40,24 @@ var (
 	replyBadHeader     = Deny(550, 5, 6, 0, "Message has a malformed header line")                    // RFC 5322 §2.2
 )
 
+// The replies about TLS.
+var (
+	replyNoTLS        = Deny(502, 5, 5, 1, "TLS is not available")                         // RFC 3207 §4
+	replyTLSAlready   = Deny(503, 5, 5, 1, "TLS is on already")                            // RFC 3207 §4.2
+	replyNeedEHLO     = Deny(503, 5, 5, 1, "Say EHLO first")                               // RFC 5321 §4.1.4
+	replyNeedTLS      = Deny(530, 5, 7, 0, "Must issue a STARTTLS command first")          // RFC 3207 §4
+	replyTLSInjection = Deny(554, 5, 5, 0, "Octets behind STARTTLS in the clear").Hangup() // RFC 3207 §4.2
+	replyNoCert       = Deny(454, 4, 7, 0, "TLS not available due to temporary reason")    // RFC 3207 §4
+	replySTARTTLS     = Reply{Code: 220, Lines: []string{"Ready to start TLS"}}            // RFC 3207 §4
+)
+
 func replyNoArg(verb string) Reply { return Deny(501, 5, 5, 4, verb+" takes no argument") }
 
 // The kinds of reply that a method may return.
 func isGreeting(code int) bool { return code/100 == 2 || code/100 == 4 || code/100 == 5 }
 func is250(code int) bool      { return code == 250 || code/100 == 4 || code/100 == 5 }
 func isDATA(code int) bool     { return code == 354 || code/100 == 4 || code/100 == 5 }
+func isSTARTTLS(code int) bool { return code == 220 || code/100 == 4 || code/100 == 5 }
 func isFinal(code int) bool    { return code/100 == 2 || code/100 == 4 || code/100 == 5 }
 func isAny(code int) bool      { return isFinal(code) || code == NoReply.Code }
 

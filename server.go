@@ -2,6 +2,7 @@ package esmtp
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -24,6 +25,13 @@ type Server struct {
 	// value twice, unless that holds no state. When serving starts it is called once more, with a session that
 	// has no connection, so that [Vet] can look at the handler. Default: a [Default].
 	NewHandler func(*Session) Handler
+
+	// TLSConfig offers STARTTLS (RFC 3207). TLS 1.2 is the least, whatever it says, and the protocol name "smtp" is added if it names
+	// none. [Server.ServeTLS] uses it for TLS from the start. Default: no TLS.
+	TLSConfig *tls.Config
+
+	// RequireTLS refuses all but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on.
+	RequireTLS bool
 
 	// Limits and Timeouts bound what a client can do. Their zero values are safe.
 	Limits   Limits
@@ -69,18 +77,21 @@ type config struct {
 	badHeader  BadHeader
 	strict     bool
 	needHELO   bool
+	tls        *tls.Config
+	requireTLS bool
 	texts      texts
 	log        *slog.Logger
 }
 
 // Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
 var (
-	ErrServerClosed  = errors.New("esmtp: server closed")               // from Serve and ServeConn after Shutdown or Close
-	ErrShutdown      = errors.New("esmtp: server is shutting down")     // 421 4.3.2
-	ErrTimeout       = errors.New("esmtp: client took too long")        // 421 4.4.2 (RFC 5321 §4.5.3.2)
-	ErrTooSlow       = errors.New("esmtp: message came too slowly")     // 421 4.4.2
-	ErrSessionTime   = errors.New("esmtp: session took too long")       // 421 4.3.2
-	ErrTooManyErrors = errors.New("esmtp: too many errors")             // 421 4.7.0
+	ErrServerClosed  = errors.New("esmtp: server closed")           // from Serve and ServeConn after Shutdown or Close
+	ErrShutdown      = errors.New("esmtp: server is shutting down") // 421 4.3.2
+	ErrTimeout       = errors.New("esmtp: client took too long")    // 421 4.4.2 (RFC 5321 §4.5.3.2)
+	ErrTooSlow       = errors.New("esmtp: message came too slowly") // 421 4.4.2
+	ErrSessionTime   = errors.New("esmtp: session took too long")   // 421 4.3.2
+	ErrTooManyErrors = errors.New("esmtp: too many errors")         // 421 4.7.0
+	ErrTLS           = errors.New("esmtp: TLS handshake failed")
 	ErrTooMany       = errors.New("esmtp: too many connections")        // 421 4.3.2, 421 4.7.0
 	ErrProtocol      = errors.New("esmtp: client is out of step")       // a line or message past all bounds, a BDAT that can't be read
 	ErrRefused       = errors.New("esmtp: connection refused")          // CONNECT said no
@@ -100,6 +111,8 @@ func (srv *Server) start() error {
 			badHeader:  srv.BadHeader,
 			strict:     srv.Strict,
 			needHELO:   !srv.AllowNoHELO,
+			tls:        newTLSConfig(srv.TLSConfig),
+			requireTLS: srv.RequireTLS,
 			log:        srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
@@ -160,6 +173,20 @@ func (srv *Server) ListenAndServe(network, address string) error {
 		return fmt.Errorf("esmtp: listen: %w", err)
 	}
 	return srv.Serve(l)
+}
+
+// ServeTLS serves connections that are in TLS from the start (RFC 8314 §3), as on port 465, with [Server.TLSConfig]; else it
+// is [Server.Serve].
+func (srv *Server) ServeTLS(l net.Listener) error {
+	if err := srv.start(); err != nil {
+		l.Close()
+		return err
+	}
+	if srv.cfg.tls == nil {
+		l.Close()
+		return errors.New("esmtp: ServeTLS without a TLSConfig")
+	}
+	return srv.Serve(tls.NewListener(l, srv.cfg.tls))
 }
 
 // Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its

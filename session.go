@@ -17,7 +17,8 @@ type Session struct {
 	srv     *Server
 	cfg     *config
 	h       Handler
-	conn    net.Conn
+	conn    net.Conn // in TLS: the *tls.Conn
+	socket  net.Conn // that was accepted; other goroutines may use it
 	started time.Time
 	id      uint64
 	remote  net.Addr // set under the server's lock, then fixed
@@ -39,6 +40,7 @@ type Session struct {
 	ehlo         []string  // the lines of it that are more than a keyword of ours
 	esmtp        bool
 	enhanced     bool // write enhanced status codes
+	secure       bool // in TLS
 	refused      bool // CONNECT said no: only QUIT is left
 	leaving      bool // close after this reply
 	hijacked     bool
@@ -84,6 +86,7 @@ func newSession(srv *Server, conn net.Conn) *Session {
 		srv:       srv,
 		cfg:       &srv.cfg,
 		conn:      conn,
+		socket:    conn,
 		id:        newID(),
 		started:   time.Now(),
 		enhanced:  true,
