@@ -164,7 +164,7 @@ func TestRequireTLS(t *testing.T) {
 	srv.RequireTLS = true
 	c := esmtptest.Dial(t, srv)
 	c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...")
-	for _, cmd := range []string{"MAIL FROM:<a@b.example>", "RSET", "VRFY a", "HELP", "PING", "BDAT 6\r\nNOOP\r"} {
+	for _, cmd := range []string{"MAIL FROM:<a@b.example>", "RSET", "VRFY a", "HELP", "PING", "BDAT 6\r\nNOOP"} {
 		c.SendRaw(cmd + "\r\n")
 		if cmd[0] == 'B' {
 			c.Expect("530 5.7.0 *")
