@@ -76,9 +76,7 @@ func (s *Session) finish(dozing *bool) {
 		return
 	}
 	s.state.Store(uint32(StateClosed))
-	if s.reason == errQuit {
-		s.reason = nil
-	}
+	s.reason = s.whyEnded()
 	s.endTransaction()
 	if !s.hijacked {
 		s.hangUp()
@@ -94,6 +92,19 @@ func (s *Session) finish(dozing *bool) {
 	if s.done != nil {
 		close(s.done)
 	}
+}
+
+// whyEnded is what Closed is told.
+func (s *Session) whyEnded() error {
+	switch {
+	case s.reason == errQuit:
+		return nil
+	case s.aborted.Load():
+		return ErrServerClosed // whatever broke first because of that
+	case s.reason == nil:
+		return ErrHangup
+	}
+	return s.reason
 }
 
 var (
@@ -141,6 +152,7 @@ func (s *Session) guard(hook string, f func()) {
 		if p := recover(); p != nil {
 			s.logPanic(hook, p)
 		}
+		s.stopWatch()
 	}()
 	f()
 }

@@ -26,9 +26,6 @@ func (s *Session) converse() (dozing bool) {
 		}
 	}
 	s.flush()
-	if s.reason == nil {
-		s.reason = ErrHangup
-	}
 	return false
 }
 

@@ -54,6 +54,7 @@ type Session struct {
 	tx           *Transaction
 	verbs        []addedVerb
 	reason       error
+	writeErr     error // of the first write that failed
 
 	chunkMode bool
 	chunkSize int
