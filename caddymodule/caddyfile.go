@@ -134,6 +134,9 @@ func (p *parser) listen(srv *Server) error {
 // directive reads a line of a server block: a setting, or a handler.
 func (p *parser) directive(srv *Server) error {
 	name := p.Val()
+	if name == "{" {
+		return p.Err("the setting before takes no block")
+	}
 	if read, ok := settings[name]; ok {
 		return read(p, srv)
 	}
