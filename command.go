@@ -53,18 +53,22 @@ func lookupVerb(name []byte) verb {
 // command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
 func (s *Session) command(line []byte) {
 	if hasControl(line) {
-		s.reply(verbUnknown, replyControl)
+		s.badLine(line, replyControl)
 		return
 	}
 	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
 	name, arg, _ := bytes.Cut(line, []byte{' '})
 	v := lookupVerb(name)
 	if len(line)+2 > s.cfg.limits.CommandLine && len(line)+2 > s.cfg.limits.CommandLine+s.commandRoom(v) {
-		s.reply(v, replyLineTooLong)
+		s.badLine(line, replyLineTooLong)
 		return
 	}
 	if v != verbBDAT && v != verbVRFY && v != verbEXPN && v != verbMAIL && v != verbRCPT && !isASCII(line) {
 		s.reply(v, replyNotASCII)
+		return
+	}
+	if len(name) == 0 {
+		s.badLine(line, replyBadSyntax)
 		return
 	}
 	if s.refused && v != verbQUIT {
@@ -76,6 +80,25 @@ func (s *Session) command(line []byte) {
 		return
 	}
 	s.dispatch(v, name, arg)
+}
+
+// badLine answers a line that can't be read as a command. If it may have been meant as a BDAT, what follows may be content, and
+// there is no way to go on; a TLS client that thinks it found TLS doesn't want to.
+func (s *Session) badLine(line []byte, r Reply) {
+	if isBDAT(line) || len(line) > 0 && line[0] == tlsHandshake {
+		s.reason = ErrProtocol
+		r.Close = true
+	}
+	s.reply(verbUnknown, r)
+}
+
+// tlsHandshake is the first octet of a TLS connection (RFC 8446 §5.1).
+const tlsHandshake = 22
+
+// isBDAT reports whether a line that is broken somewhere begins as a BDAT.
+func isBDAT(line []byte) bool {
+	line = bytes.TrimLeft(line, " \t\r\n\x00")
+	return len(line) >= 4 && equalFold(line[:4], "BDAT") && (len(line) == 4 || !isAlnum(line[4]))
 }
 
 func (s *Session) dispatch(v verb, name, arg []byte) {
@@ -130,7 +153,7 @@ func (s *Session) reply(v verb, r Reply) {
 		s.junk++
 	}
 	if s.overBudget() && v != verbQUIT && r.Code != 421 {
-		r = replyTooManyErrors
+		r = s.signed(replyTooManyErrors)
 		s.reason = ErrTooManyErrors
 	}
 	f := s.format()

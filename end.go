@@ -61,8 +61,14 @@ func (s *Session) timeIsUp() bool {
 func (s *Session) bye(r Reply, why error) {
 	s.reason = why
 	s.leaving = true
-	s.write(r, s.format())
+	s.write(s.signed(r), s.format())
 	s.flush()
+}
+
+// signed puts our name before the text of a 421 (RFC 5321 §4.2.2).
+func (s *Session) signed(r Reply) Reply {
+	r.Lines = []string{s.Hostname() + " " + r.Lines[0]}
+	return r
 }
 
 // finish ends the session, however it came to its end, a panic in the engine or a runtime.Goexit included; or, if it is dozing,

@@ -109,6 +109,9 @@ const maxDiscard = 64 << 10
 
 // dropLongLine reads the rest of a line that is too long, and answers it (RFC 5321 §4.5.3.1.4).
 func (s *Session) dropLongLine() error {
+	if isBDAT(s.in.bytes()) {
+		return ErrProtocol // what follows may be content
+	}
 	for total := 0; ; {
 		n, end := s.in.dropLine(!s.cfg.strict)
 		if end {

@@ -65,7 +65,8 @@ func (s *Session) withdraw() { s.offers, s.ehlo = 0, nil }
 func (s *Session) offer(lines []string) []string {
 	greeting := s.Hostname()
 	if len(lines) > 0 {
-		greeting, _, _ = strings.Cut(lines[0], "\n") // a second line would be an extension
+		greeting, _, _ = strings.Cut(lines[0], "\n")                           // a second line would be an extension
+		greeting = greeting[:min(len(greeting), maxReplyLine-len("250-\r\n"))] // and so would the rest of a wrapped one
 		lines = lines[1:]
 	}
 	kept := append(make([]string, 0, 1+len(lines)), greeting)

@@ -10,6 +10,7 @@ var (
 	replyOutOfStep     = Deny(421, 4, 7, 0, "Far over the limit, closing connection").Hangup()        // RFC 5321 §7.8
 	replyTooManyErrors = Deny(421, 4, 7, 0, "Too many errors, closing connection").Hangup()           // RFC 5321 §7.8
 	replyTooManyAll    = Deny(421, 4, 3, 2, "Too many connections, try again later").Hangup()         // RFC 5321 §7.8
+	replyHTTP          = Deny(421, 4, 7, 0, "This is a mail server, closing connection").Hangup()     // RFC 5321 §7.8
 	replyTooManyPeer   = Deny(421, 4, 7, 0, "Too many connections from your address").Hangup()        // RFC 5321 §7.8
 	replyControl       = Deny(500, 5, 5, 2, "Control character in a command")                         // RFC 5321 §4.1.2
 	replyNotASCII      = Deny(500, 5, 5, 2, "Octet above 127 in a command")                           // RFC 5321 §2.4
