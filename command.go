@@ -20,10 +20,11 @@ const (
 	verbNOOP
 	verbQUIT
 	verbSTARTTLS
+	verbAUTH
 )
 
-// verbNames are the names as on the wire. LHLO and AUTH have their place here too.
-var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS"}
+// verbNames are the names as on the wire. LHLO has its place here too.
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH"}
 
 // word packs four letters, in upper case, into a word, so that verbs are compared at once.
 func word[T string | []byte](s T) uint32 {
@@ -54,18 +55,22 @@ func lookupVerb(name []byte) verb {
 // command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
 func (s *Session) command(line []byte) {
 	if hasControl(line) {
-		s.reply(verbUnknown, replyControl)
+		s.badLine(line, replyControl)
 		return
 	}
 	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
 	name, arg, _ := bytes.Cut(line, []byte{' '})
 	v := lookupVerb(name)
 	if len(line)+2 > s.cfg.limits.CommandLine && len(line)+2 > s.cfg.limits.CommandLine+s.commandRoom(v) {
-		s.reply(v, replyLineTooLong)
+		s.badLine(line, replyLineTooLong)
 		return
 	}
 	if v != verbBDAT && v != verbVRFY && v != verbEXPN && v != verbMAIL && v != verbRCPT && !isASCII(line) {
 		s.reply(v, replyNotASCII)
+		return
+	}
+	if len(name) == 0 {
+		s.badLine(line, replyBadSyntax)
 		return
 	}
 	if r := s.barred(v); !r.IsZero() && v != verbBDAT { // BDAT has octets to consume first
@@ -83,8 +88,29 @@ func (s *Session) barred(v verb) Reply {
 		return replyRefused // RFC 5321 §3.1
 	case s.cfg.requireTLS && !s.secure && v != verbEHLO && v != verbNOOP && v != verbSTARTTLS:
 		return replyNeedTLS // RFC 3207 §4
+	case s.cfg.requireAuth && s.authMechanism == "" && (v == verbMAIL || v == verbBDAT || v == verbVRFY || v == verbEXPN):
+		return replyNeedAUTH // RFC 4954 §6
 	}
 	return Reply{}
+}
+
+// badLine answers a line that can't be read as a command. If it may have been meant as a BDAT, what follows may be content, and
+// there is no way to go on; a TLS client that thinks it found TLS doesn't want to.
+func (s *Session) badLine(line []byte, r Reply) {
+	if isBDAT(line) || len(line) > 0 && line[0] == tlsHandshake {
+		s.reason = ErrProtocol
+		r.Close = true
+	}
+	s.reply(verbUnknown, r)
+}
+
+// tlsHandshake is the first octet of a TLS connection (RFC 8446 §5.1).
+const tlsHandshake = 22
+
+// isBDAT reports whether a line that is broken somewhere begins as a BDAT.
+func isBDAT(line []byte) bool {
+	line = bytes.TrimLeft(line, " \t\r\n\x00")
+	return len(line) >= 4 && equalFold(line[:4], "BDAT") && (len(line) == 4 || !isAlnum(line[4]))
 }
 
 func (s *Session) dispatch(v verb, name, arg []byte) {
@@ -111,6 +137,8 @@ func (s *Session) dispatch(v verb, name, arg []byte) {
 		s.doQUIT(arg)
 	case verbSTARTTLS:
 		s.doSTARTTLS(arg)
+	case verbAUTH:
+		s.doAUTH(arg)
 	default:
 		s.doUnknown(name, arg)
 	}
@@ -127,7 +155,7 @@ func hasControl(line []byte) bool {
 }
 
 // flushAfter are the verbs whose replies must not wait for those of later commands (RFC 2920 §3.2 (3), (4)).
-const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbSTARTTLS |
+const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbSTARTTLS | 1<<verbAUTH |
 	1<<verbUnknown
 
 // junkVerbs are the verbs that do nothing for the mail, and are counted.
@@ -142,7 +170,7 @@ func (s *Session) reply(v verb, r Reply) {
 		s.junk++
 	}
 	if s.overBudget() && v != verbQUIT && r.Code != 421 {
-		r = replyTooManyErrors
+		r = s.signed(replyTooManyErrors)
 		s.reason = ErrTooManyErrors
 	}
 	f := s.format()

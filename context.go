@@ -35,7 +35,7 @@ type watcher struct {
 // startWatch begins to watch, if nothing is left to read: as long as something is, the peer may well be gone after having said all
 // that it has to say.
 func (s *Session) startWatch() {
-	if s.watch != nil || s.conn == nil || s.in.pending() || s.leaving {
+	if s.watch != nil || s.conn == nil || s.in.pending() || s.leaving || s.hijacked {
 		return
 	}
 	w := &watcher{done: make(chan struct{})}

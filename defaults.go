@@ -31,7 +31,7 @@ func (Default) HELO(s *Session, domain string) Reply {
 // EHLO answers 250 with a greeting and all extensions of this package.
 func (Default) EHLO(s *Session, domain string) Reply {
 	t := &s.cfg.texts
-	lines := append(make([]string, 0, len(t.extensions)+5), s.Hostname()+" "+domain+", pleased to meet you")
+	lines := append(make([]string, 0, len(t.extensions)+6), s.Hostname()+" "+domain+", pleased to meet you")
 	lines = append(lines, t.extensions...)
 	if s.maxSize == s.cfg.limits.MessageBytes {
 		lines = append(lines, t.size)
@@ -43,6 +43,9 @@ func (Default) EHLO(s *Session, domain string) Reply {
 	}
 	if s.cfg.tls != nil && !s.secure {
 		lines = append(lines, "STARTTLS")
+	}
+	if auth := s.authKeyword(); auth != "" {
+		lines = append(lines, auth)
 	}
 	return Reply{Code: 250, Lines: append(lines, "HELP")}
 }
@@ -77,6 +80,29 @@ func (Default) STARTTLS(s *Session) Reply {
 
 // Secured does nothing.
 func (Default) Secured(s *Session) {}
+
+// Mechanisms has none.
+func (Default) Mechanisms(s *Session) []string { return nil }
+
+// AUTH carries on the exchange of a mechanism that it knows, and answers 504 to others.
+func (Default) AUTH(s *Session, mechanism string, x *Exchange) Reply {
+	server, ok := x.newMechanism(s)
+	if !ok {
+		return replyAuthMechanism
+	}
+	return x.run(server)
+}
+
+// Authenticate lets in who is Verified, and acts for nobody else; all others get 535.
+func (Default) Authenticate(s *Session, c Credentials) Reply {
+	if c.Verified && (c.Identity == "" || c.Identity == c.User) {
+		return replyAuthOK
+	}
+	return replyAuthFailed
+}
+
+// Secret knows nobody.
+func (Default) Secret(s *Session, mechanism, user string) (Secret, bool) { return Secret{}, false }
 
 // MAIL accepts every sender.
 func (Default) MAIL(s *Session, from Path) Reply {

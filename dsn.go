@@ -59,6 +59,14 @@ func (p Path) EnvID() string {
 	return id
 }
 
+// Auth returns the AUTH parameter of MAIL, decoded: who submitted the message first, as far as the client knows; "<>" if it doesn't, and ""
+// without the parameter (RFC 4954 §5). Believe it only from a client that you trust.
+func (p Path) Auth() string {
+	v, _ := p.Param("AUTH")
+	name, _ := decodeXtext(v)
+	return name
+}
+
 // Notify is a set of the conditions for which RCPT wants a notification (RFC 3461 §4.1).
 type Notify uint8
 

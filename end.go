@@ -61,8 +61,14 @@ func (s *Session) timeIsUp() bool {
 func (s *Session) bye(r Reply, why error) {
 	s.reason = why
 	s.leaving = true
-	s.write(r, s.format())
+	s.write(s.signed(r), s.format())
 	s.flush()
+}
+
+// signed puts our name before the text of a 421 (RFC 5321 §4.2.2).
+func (s *Session) signed(r Reply) Reply {
+	r.Lines = []string{s.Hostname() + " " + r.Lines[0]}
+	return r
 }
 
 // finish ends the session, however it came to its end, a panic in the engine or a runtime.Goexit included; or, if it is dozing,
@@ -76,9 +82,7 @@ func (s *Session) finish(dozing *bool) {
 		return
 	}
 	s.state.Store(uint32(StateClosed))
-	if s.reason == errQuit {
-		s.reason = nil
-	}
+	s.reason = s.whyEnded()
 	s.endTransaction()
 	if !s.hijacked {
 		s.hangUp()
@@ -94,6 +98,19 @@ func (s *Session) finish(dozing *bool) {
 	if s.done != nil {
 		close(s.done)
 	}
+}
+
+// whyEnded is what Closed is told.
+func (s *Session) whyEnded() error {
+	switch {
+	case s.reason == errQuit:
+		return nil
+	case s.aborted.Load():
+		return ErrServerClosed // whatever broke first because of that
+	case s.reason == nil:
+		return ErrHangup
+	}
+	return s.reason
 }
 
 var (
@@ -141,6 +158,7 @@ func (s *Session) guard(hook string, f func()) {
 		if p := recover(); p != nil {
 			s.logPanic(hook, p)
 		}
+		s.stopWatch()
 	}()
 	f()
 }

@@ -26,9 +26,6 @@ func (s *Session) converse() (dozing bool) {
 		}
 	}
 	s.flush()
-	if s.reason == nil {
-		s.reason = ErrHangup
-	}
 	return false
 }
 
@@ -74,8 +71,8 @@ func (s *Session) waitCommand(mayDoze bool) error {
 		s.waiting = max(s.elapsed(), 1)
 	}
 	s.in.size = lineBuffer
-	if s.maxLine() >= lineBuffer {
-		s.in.size = chunkBuffer
+	if s.in.buffered() >= lineBuffer-1 {
+		s.in.size = chunkBuffer // a line that is longer
 	}
 	limit := s.cfg.timeouts.Command
 	if !mayDoze || limit > 0 && limit <= 2*dozeAfter {
@@ -112,6 +109,9 @@ const maxDiscard = 64 << 10
 
 // dropLongLine reads the rest of a line that is too long, and answers it (RFC 5321 §4.5.3.1.4).
 func (s *Session) dropLongLine() error {
+	if isBDAT(s.in.bytes()) {
+		return ErrProtocol // what follows may be content
+	}
 	for total := 0; ; {
 		n, end := s.in.dropLine(!s.cfg.strict)
 		if end {

@@ -20,11 +20,12 @@ const (
 	extLIMITS                           // RFC 9422
 	extHELP                             // RFC 5321 §4.1.1.8
 	extSTARTTLS                         // RFC 3207
+	extAUTH                             // RFC 4954
 )
 
 // keywords are the names of the extensions, in the order of their bits.
 var keywords = [...]string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN",
-	"SIZE", "LIMITS", "HELP", "STARTTLS"}
+	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH"}
 
 // lookupExtension returns the extension of a keyword, 0 if it is none of ours.
 func lookupExtension[T string | []byte](keyword T) extension {
@@ -66,7 +67,8 @@ func (s *Session) withdraw() { s.offers, s.ehlo = 0, nil }
 func (s *Session) offer(lines []string) []string {
 	greeting := s.Hostname()
 	if len(lines) > 0 {
-		greeting, _, _ = strings.Cut(lines[0], "\n") // a second line would be an extension
+		greeting, _, _ = strings.Cut(lines[0], "\n")                           // a second line would be an extension
+		greeting = greeting[:min(len(greeting), maxReplyLine-len("250-\r\n"))] // and so would the rest of a wrapped one
 		lines = lines[1:]
 	}
 	kept := append(make([]string, 0, 1+len(lines)), greeting)

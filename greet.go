@@ -38,6 +38,9 @@ func (s *Session) greet() bool {
 		s.reason = ErrRefused
 	}
 	s.write(r, replyFormat{})
+	if s.leaving {
+		s.flush()
+	}
 	return !s.leaving
 }
 

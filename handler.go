@@ -41,6 +41,23 @@ type Handler interface {
 	// the handler should forget it too. For a connection that was in TLS from the start it is not called: CONNECT sees the state.
 	Secured(s *Session)
 
+	// Mechanisms lists the SASL mechanisms with which clients can log in, in upper case. Default has none, and so no AUTH. EHLO offers
+	// those that make sense on the connection: PLAIN, LOGIN, OAUTHBEARER and XOAUTH2 only in TLS, EXTERNAL only with a client certificate.
+	Mechanisms(s *Session) []string
+
+	// AUTH carries on an exchange (RFC 4954); 235 with a call of [Exchange.Accept] logs the client in. Default.AUTH knows the mechanisms PLAIN, LOGIN,
+	// CRAM-MD5, SCRAM-SHA-1, SCRAM-SHA-256 and their -PLUS forms, OAUTHBEARER, XOAUTH2, EXTERNAL and ANONYMOUS, and asks
+	// Authenticate and Secret; override AUTH to add another. It is not called out of order, twice, or for a mechanism that was not offered.
+	AUTH(s *Session, mechanism string, x *Exchange) Reply
+
+	// Authenticate decides whether credentials are right. Only 235 lets the client in; the zero Reply is 535. Use 454 when the
+	// answer can't be had now. Take the same time whether or not there is such a user.
+	Authenticate(s *Session, c Credentials) Reply
+
+	// Secret returns what is known of a user's password, for CRAM-MD5 and SCRAM, and whether there is such a user. After the
+	// proof Authenticate is asked too, with Verified set.
+	Secret(s *Session, mechanism, user string) (secret Secret, ok bool)
+
 	// MAIL begins a transaction (RFC 5321 §4.1.1.2). from can be null; its parameters are checked.
 	MAIL(s *Session, from Path) Reply
 

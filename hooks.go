@@ -46,6 +46,19 @@ func (s *Session) callSTARTTLS() (r Reply) {
 	return r
 }
 
+func (s *Session) callAUTH(mechanism string, x *Exchange) (r Reply) {
+	defer s.returned("AUTH", &r)
+	if r = s.h.AUTH(s, mechanism, x); r.IsZero() {
+		r = Default{}.AUTH(s, mechanism, x)
+	}
+	return r
+}
+
+func (s *Session) callMechanisms() (list []string) {
+	s.guard("Mechanisms", func() { list = s.h.Mechanisms(s) })
+	return list
+}
+
 func (s *Session) callMAIL(from Path) (r Reply) {
 	defer s.returned("MAIL", &r)
 	if r = s.h.MAIL(s, from); r.IsZero() {

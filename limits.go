@@ -29,6 +29,9 @@ type Limits struct {
 	Errors int
 	Junk   int
 
+	// AuthFailures is how many failed AUTH end a session with 421. Default 3.
+	AuthFailures int
+
 	// Connections is the largest number of sessions at a time, and ConnectionsPerAddress from one IPv4 address or one
 	// IPv6 /64. Loopback addresses and Unix sockets count only for the first. Defaults: 2000, 50.
 	Connections           int
@@ -65,6 +68,7 @@ const (
 	defaultMessages     = 1000
 	defaultErrors       = 20
 	defaultJunk         = 100
+	defaultAuthFailures = 3
 	defaultConnections  = 2000
 	defaultPerAddress   = 50
 	defaultMinDataRate  = 500
@@ -85,6 +89,7 @@ func (l Limits) resolve() Limits {
 	setDefault(&l.Messages, defaultMessages)
 	setDefault(&l.Errors, defaultErrors)
 	setDefault(&l.Junk, defaultJunk)
+	setDefault(&l.AuthFailures, defaultAuthFailures)
 	setDefault(&l.Connections, defaultConnections)
 	setDefault(&l.ConnectionsPerAddress, defaultPerAddress)
 	setDefault(&l.MinDataRate, defaultMinDataRate)

@@ -18,12 +18,12 @@ func (s *Session) doMAIL(arg []byte) {
 
 // beginTransaction checks the arguments of MAIL and asks the handler. Only a success leaves a transaction.
 func (s *Session) beginTransaction(arg []byte) Reply {
-	p, ok := s.cutPath(arg, "FROM:")
-	if !ok {
+	p, there, ok := s.cutPath(arg, "FROM:")
+	switch {
+	case !there:
 		return replySyntaxMAIL
-	}
-	if len(p.raw) > 0 && len(p.domain) == 0 {
-		return replyBadSender // only RCPT knows <postmaster>
+	case !ok, len(p.raw) > 0 && len(p.domain) == 0: // only RCPT knows <postmaster>
+		return replyBadSender
 	}
 	if r := s.parseParams(verbMAIL, p.rest); !r.IsZero() {
 		return r
@@ -49,19 +49,21 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 	return r
 }
 
-// cutPath reads "FROM:" or "TO:" and the path behind it; what is left are the parameters.
-func (s *Session) cutPath(arg []byte, keyword string) (p parsedPath, ok bool) {
+// cutPath reads "FROM:" or "TO:" and the path behind it; what is left are the parameters. there tells whether something stands where
+// the path should, ok whether it is one.
+func (s *Session) cutPath(arg []byte, keyword string) (p parsedPath, there, ok bool) {
 	if len(arg) < len(keyword) || !equalFold(arg[:len(keyword)], keyword) {
-		return p, false
+		return p, false, false
 	}
 	arg = arg[len(keyword):]
 	if !s.cfg.strict {
 		arg = bytes.TrimLeft(arg, " ")
 	}
+	there = len(arg) > 0 && (arg[0] == '<' || !s.cfg.strict)
 	if p, ok = parsePath(arg, !s.cfg.strict); ok {
 		p.rest = bytes.TrimLeft(p.rest, " ")
 	}
-	return p, ok
+	return p, there, ok
 }
 
 // endTransaction drops the transaction, if there is one. It is the only way out of one, whatever ended it.

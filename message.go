@@ -172,6 +172,9 @@ func (m *message) bodyLine(p []byte) (rest []byte) {
 	}
 	if room := m.s.chunkSize - len(m.partial); n >= room {
 		n, whole = max(room, 0), true
+		if n > 0 && p[n-1] == '\r' && m.s.chunkSize > 1 {
+			n-- // the line may end here: its CRLF stays whole
+		}
 	}
 	line := p[:n]
 	if len(m.partial) > 0 || !whole {

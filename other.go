@@ -59,10 +59,6 @@ func (s *Session) doQUIT(arg []byte) {
 
 // doUnknown carries out verbs that were added by Handle, and asks UNKNOWN for all others.
 func (s *Session) doUnknown(name, arg []byte) {
-	if len(name) == 0 {
-		s.reply(verbUnknown, replyBadSyntax)
-		return
-	}
 	verb := strings.ToUpper(string(name))
 	for i := range s.verbs {
 		if v := &s.verbs[i]; v.name == verb {
@@ -71,5 +67,20 @@ func (s *Session) doUnknown(name, arg []byte) {
 			return
 		}
 	}
+	if isHTTP(verb) {
+		s.reason = ErrProtocol
+		s.reply(verbUnknown, s.signed(replyHTTP))
+		return
+	}
 	s.reply(verbUnknown, s.checkReply("UNKNOWN", s.callUNKNOWN(verb, string(arg)), isAny))
+}
+
+// isHTTP reports whether a verb is one of HTTP: a web page that made its browser talk to us says that, and what follows are commands
+// of the page's author (ALPACA, and older tricks).
+func isHTTP(verb string) bool {
+	switch verb {
+	case "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PRI":
+		return true
+	}
+	return false
 }

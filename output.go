@@ -37,16 +37,24 @@ func (s *Session) flush() error {
 	if len(s.out) == 0 || s.hijacked {
 		return nil
 	}
+	defer s.giveOut()
+	if s.writeErr != nil {
+		return s.writeErr // a second try would only wait again
+	}
 	err := s.expectWrite()
 	if err == nil {
 		_, err = s.conn.Write(s.out)
 	}
-	s.giveOut()
-	if err != nil {
-		s.leaving = true
-		if s.reason == nil {
-			s.reason = err
-		}
+	if err == nil {
+		return nil
+	}
+	if isTimeout(err) {
+		err = ErrTimeout
+	}
+	s.leaving = true
+	s.writeErr = err
+	if s.reason == nil {
+		s.reason = err
 	}
 	return err
 }

@@ -16,13 +16,14 @@ type parameter struct {
 }
 
 var parameters = [...]parameter{
-	{"SIZE", verbMAIL, extSIZE, isSize, 26},      // RFC 1870 §3
-	{"BODY", verbMAIL, ext8BITMIME, isBody, 17},  // RFC 6152 §2, RFC 3030 §3
-	{"SMTPUTF8", verbMAIL, extSMTPUTF8, nil, 10}, // RFC 6531 §3.1
-	{"RET", verbMAIL, extDSN, isRet, 9},          // RFC 3461 §4.3
-	{"ENVID", verbMAIL, extDSN, isEnvID, 107},    // RFC 3461 §4.4
-	{"NOTIFY", verbRCPT, extDSN, isNotify, 29},   // RFC 3461 §4.1
-	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},    // RFC 3461 §4.2
+	{"SIZE", verbMAIL, extSIZE, isSize, 26},       // RFC 1870 §3
+	{"BODY", verbMAIL, ext8BITMIME, isBody, 17},   // RFC 6152 §2, RFC 3030 §3
+	{"SMTPUTF8", verbMAIL, extSMTPUTF8, nil, 10},  // RFC 6531 §3.1
+	{"RET", verbMAIL, extDSN, isRet, 9},           // RFC 3461 §4.3
+	{"ENVID", verbMAIL, extDSN, isEnvID, 107},     // RFC 3461 §4.4
+	{"AUTH", verbMAIL, extAUTH, isAuthParam, 500}, // RFC 4954 §5
+	{"NOTIFY", verbRCPT, extDSN, isNotify, 29},    // RFC 3461 §4.1
+	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},     // RFC 3461 §4.2
 }
 
 // maxParamRoom is more than the parameters of any verb can add to its line.
@@ -98,6 +99,9 @@ func containsParam(params, name []byte) bool {
 
 // commandRoom is by how much the enabled extensions lengthen the line of a verb.
 func (s *Session) commandRoom(v verb) (room int) {
+	if v == verbAUTH && s.offered(extAUTH) {
+		return maxSASLLine // RFC 4954 §4
+	}
 	for i := range parameters {
 		if parameters[i].verb == v && s.offered(parameters[i].ext) {
 			room += parameters[i].room
@@ -150,6 +154,11 @@ func isRet(v string) bool { return equalFold(v, "FULL") || equalFold(v, "HDRS") 
 func isEnvID(v string) bool {
 	id, ok := decodeXtext(v)
 	return ok && len(v) <= 100 && isPrintable(id)
+}
+
+func isAuthParam(v string) bool {
+	name, ok := decodeXtext(v)
+	return ok && name != "" && isPrintable(name)
 }
 
 func isNotify(v string) bool {

@@ -16,11 +16,11 @@ func (s *Session) doRCPT(arg []byte) {
 
 // addRecipient checks the arguments of RCPT and asks the handler.
 func (s *Session) addRecipient(arg []byte) Reply {
-	p, ok := s.cutPath(arg, "TO:")
+	p, there, ok := s.cutPath(arg, "TO:")
 	switch {
-	case !ok:
+	case !there:
 		return replySyntaxRCPT
-	case len(p.raw) == 0, len(p.domain) == 0 && !equalFold(p.raw, "postmaster"): // RFC 5321 §4.5.1
+	case !ok, len(p.raw) == 0, len(p.domain) == 0 && !equalFold(p.raw, "postmaster"): // RFC 5321 §4.5.1
 		return replyBadRecipient
 	}
 	if r := s.parseParams(verbRCPT, p.rest); !r.IsZero() {

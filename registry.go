@@ -2,8 +2,10 @@ package esmtp
 
 import (
 	"context"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -160,11 +162,12 @@ func (srv *Server) Close() error {
 	srv.mu.Lock()
 	srv.closing = true
 	srv.closeListeners()
-	for s := range srv.sessions {
-		s.abort()
-	}
+	live := slices.Collect(maps.Keys(srv.sessions))
 	srv.checkIdle()
 	srv.mu.Unlock()
+	for _, s := range live {
+		s.abort()
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ var (
 	replyOutOfStep     = Deny(421, 4, 7, 0, "Far over the limit, closing connection").Hangup()        // RFC 5321 §7.8
 	replyTooManyErrors = Deny(421, 4, 7, 0, "Too many errors, closing connection").Hangup()           // RFC 5321 §7.8
 	replyTooManyAll    = Deny(421, 4, 3, 2, "Too many connections, try again later").Hangup()         // RFC 5321 §7.8
+	replyHTTP          = Deny(421, 4, 7, 0, "This is a mail server, closing connection").Hangup()     // RFC 5321 §7.8
 	replyTooManyPeer   = Deny(421, 4, 7, 0, "Too many connections from your address").Hangup()        // RFC 5321 §7.8
 	replyControl       = Deny(500, 5, 5, 2, "Control character in a command")                         // RFC 5321 §4.1.2
 	replyNotASCII      = Deny(500, 5, 5, 2, "Octet above 127 in a command")                           // RFC 5321 §2.4
@@ -51,6 +52,25 @@ var (
 	replySTARTTLS     = Reply{Code: 220, Lines: []string{"Ready to start TLS"}}            // RFC 3207 §4
 )
 
+// The replies of AUTH (RFC 4954 §4, §6).
+var (
+	replyAuthOK        = Deny(235, 2, 7, 0, "Authentication succeeded")
+	replyAuthFailed    = Deny(535, 5, 7, 8, "Authentication credentials invalid")
+	replyAuthTemporary = Deny(454, 4, 7, 0, "Temporary authentication failure")
+	replyAuthCancelled = Deny(501, 5, 7, 0, "Authentication cancelled")
+	replyAuthAlready   = Deny(503, 5, 5, 1, "Already authenticated")
+	replyAuthInMail    = Deny(503, 5, 5, 1, "AUTH not within a mail transaction")
+	replyAuthMechanism = Deny(504, 5, 5, 4, "Mechanism not offered")
+	replyAuthNeedsTLS  = Deny(538, 5, 7, 11, "Encryption required for this mechanism")
+	replyNoAUTH        = Deny(503, 5, 5, 1, "AUTH was not offered")
+	replyNeedAUTH      = Deny(530, 5, 7, 0, "Authentication required")
+	replySyntaxAUTH    = Deny(501, 5, 5, 4, "Syntax: AUTH mechanism [initial-response]")
+	replyBadBase64     = Deny(501, 5, 5, 2, "Response is not base64")
+	replyBadSASL       = Deny(501, 5, 5, 2, "Response can't be read")
+	replySASLTooLong   = Deny(500, 5, 5, 6, "Response too long")
+	replyTooManyAuth   = Deny(421, 4, 7, 0, "Too many failed authentications, closing connection").Hangup()
+)
+
 func replyNoArg(verb string) Reply { return Deny(501, 5, 5, 4, verb+" takes no argument") }
 
 // The kinds of reply that a method may return.
@@ -58,6 +78,7 @@ func isGreeting(code int) bool { return code/100 == 2 || code/100 == 4 || code/1
 func is250(code int) bool      { return code == 250 || code/100 == 4 || code/100 == 5 }
 func isDATA(code int) bool     { return code == 354 || code/100 == 4 || code/100 == 5 }
 func isSTARTTLS(code int) bool { return code == 220 || code/100 == 4 || code/100 == 5 }
+func isAUTH(code int) bool     { return code == 235 || code/100 == 4 || code/100 == 5 }
 func isFinal(code int) bool    { return code/100 == 2 || code/100 == 4 || code/100 == 5 }
 func isAny(code int) bool      { return isFinal(code) || code == NoReply.Code }
 

@@ -47,6 +47,7 @@ func appendReply(b []byte, r Reply, f replyFormat) []byte {
 	}
 	room := maxReplyLine - len(head) - 2
 	for i, text := range r.Lines {
+		text = strings.TrimSuffix(text, "\n") // the end of the line, not the begin of another
 		for part := range strings.SplitSeq(text, "\n") {
 			part = strings.TrimSuffix(part, "\r")
 			if f.keywords && i > 0 && len(part) > room {

@@ -33,6 +33,12 @@ type Server struct {
 	// RequireTLS refuses all but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on.
 	RequireTLS bool
 
+	// RequireAuth refuses MAIL, BDAT, VRFY and EXPN with 530 5.7.0 until the client is logged in.
+	RequireAuth bool
+
+	// AllowInsecureAuth offers PLAIN, LOGIN, OAUTHBEARER and XOAUTH2 in the clear too. Anybody on the way can read them.
+	AllowInsecureAuth bool
+
 	// Limits and Timeouts bound what a client can do. Their zero values are safe.
 	Limits   Limits
 	Timeouts Timeouts
@@ -79,8 +85,11 @@ type config struct {
 	needHELO   bool
 	tls        *tls.Config
 	requireTLS bool
-	texts      texts
-	log        *slog.Logger
+
+	requireAuth  bool
+	insecureAuth bool
+	texts        texts
+	log          *slog.Logger
 }
 
 // Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
@@ -113,7 +122,10 @@ func (srv *Server) start() error {
 			needHELO:   !srv.AllowNoHELO,
 			tls:        newTLSConfig(srv.TLSConfig),
 			requireTLS: srv.RequireTLS,
-			log:        srv.Logger,
+
+			requireAuth:  srv.RequireAuth,
+			insecureAuth: srv.AllowInsecureAuth,
+			log:          srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
 			srv.cfg.hostname = systemHostname()

@@ -35,6 +35,10 @@ type Session struct {
 	waiting time.Duration // when we began to wait for the command that is next; 0: not waiting
 	done    chan struct{} // closed at the end, for ServeConn
 
+	user          string // who logged in
+	authMechanism string // and how; "": nobody has
+	authFailures  int
+
 	helo         string
 	offers       extension // what EHLO enabled
 	ehlo         []string  // the lines of it that are more than a keyword of ours
@@ -56,6 +60,7 @@ type Session struct {
 	tx           *Transaction
 	verbs        []addedVerb
 	reason       error
+	writeErr     error // of the first write that failed
 
 	chunkMode bool
 	chunkSize int
@@ -138,8 +143,8 @@ func (s *Session) HELO() string { return s.helo }
 // ESMTP reports whether the client said EHLO.
 func (s *Session) ESMTP() bool { return s.esmtp }
 
-// Protocol returns the protocol for the "with" of a Received field (RFC 3848, RFC 6531 §4.3): SMTP, ESMTP, ESMTPS, UTF8SMTP
-// or UTF8SMTPS.
+// Protocol returns the protocol for the "with" of a Received field (RFC 3848, RFC 6531 §4.3): SMTP, ESMTP, UTF8SMTP, with S
+// in TLS and A if the client is logged in.
 func (s *Session) Protocol() string {
 	name := "SMTP"
 	switch {
@@ -148,11 +153,20 @@ func (s *Session) Protocol() string {
 	case s.esmtp:
 		name = "ESMTP"
 	}
-	if s.TLS() != nil && s.esmtp {
+	if s.secure && s.esmtp {
 		name += "S"
+	}
+	if s.authMechanism != "" {
+		name += "A" // RFC 3848
 	}
 	return name
 }
+
+// User returns who the client is logged in as, "" if it isn't.
+func (s *Session) User() string { return s.user }
+
+// AuthMechanism returns the SASL mechanism by which the client logged in, "" if it hasn't.
+func (s *Session) AuthMechanism() string { return s.authMechanism }
 
 // TLS returns the state of the connection's TLS, nil if it has none.
 func (s *Session) TLS() *tls.ConnectionState {
@@ -273,4 +287,9 @@ func (s *Session) info() SessionInfo {
 func (s *Session) line(x, y string) []string { return s.arena.line(x, y) }
 
 // maxLine is the longest command line that can come, whatever its verb.
-func (s *Session) maxLine() int { return s.cfg.limits.CommandLine + maxParamRoom }
+func (s *Session) maxLine() int {
+	if s.offered(extAUTH) && s.authMechanism == "" {
+		return s.cfg.limits.CommandLine + maxSASLLine
+	}
+	return s.cfg.limits.CommandLine + maxParamRoom
+}

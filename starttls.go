@@ -50,6 +50,7 @@ func (s *Session) upgrade() {
 	s.in.init(conn)
 	s.endTransaction() // RFC 3207 §4.2
 	s.helo, s.esmtp, s.enhanced = "", false, true
+	s.user, s.authMechanism = "", ""
 	s.withdraw()
 	s.guard("Secured", func() { s.h.Secured(s) })
 }

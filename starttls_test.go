@@ -2,6 +2,7 @@ package esmtp_test
 
 import (
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"strings"
@@ -201,4 +202,11 @@ func TestServeTLSIsSecureFromTheStart(t *testing.T) {
 	if err := new(esmtp.Server).ServeTLS(esmtptest.Listen()); err == nil {
 		t.Error("ServeTLS without a TLSConfig must be an error")
 	}
+}
+
+// clientPool trusts a client certificate.
+func clientPool(cert tls.Certificate) *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(cert.Leaf)
+	return pool
 }

@@ -1,2 +1,14 @@
-// Package caddymodule brings package esmtp into Caddy.
+// Package caddymodule brings package esmtp into Caddy: the app esmtp, its Caddyfile, and the modules of esmtp.handlers.
+//
+// The one idea to hold: an [App] has [Server]s, and a server has a stack of [Layer] modules. A module says how to make the layer of a
+// connection, and is itself shared by all of them. [Register] makes one of any struct that embeds esmtp.Default or esmtp.Handler.
+//
+// An open session keeps the config that it began with, and that config's modules, until it ends, even when Caddy got a new one
+// long ago: see generation.go.
+//
+// # Reading on
+//
+// app.go is the app and its life in Caddy, server.go and limits.go what a server can be told, listen.go its addresses. caddyfile.go reads
+// the global option, settings.go the settings of a server, and suggest.go finds out what was meant. register.go and fields.go are
+// Register; maildir.go, recipients.go, respond.go and log.go are the modules that come with it.
 package caddymodule

@@ -1,0 +1,161 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp"
+)
+
+func init() {
+	caddy.RegisterModule(new(App))
+}
+
+// App is an ESMTP server for Caddy. In a Caddyfile it is the global option esmtp:
+//
+//	{
+//		esmtp {
+//			grace_period  <duration>
+//			drain_timeout <duration>
+//			exit_timeout  <duration>
+//			<address...> {
+//				<setting or handler>
+//				...
+//			}
+//		}
+//	}
+//
+// What a server block can have is told by [Server]. The option can be given several times: what is in all of them counts.
+//
+// When Caddy gets a new config, servers stop to accept at once, and open sessions go on with the old config. After the grace period those
+// that are left get 421 at their next command, but never inside a message; after the drain timeout they are cut off. When Caddy exits,
+// sessions get 421 at their next command at once, and are cut off after the exit timeout.
+type App struct {
+	// Servers are the servers, by a name that stands in the log.
+	Servers map[string]*Server `json:"servers,omitempty"`
+
+	// GracePeriod is how long open sessions go on untroubled after a new config was loaded. Default 30s; negative means without end.
+	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
+
+	// DrainTimeout is how long sessions may take after the grace period to come to the end of their command or message. Default 10m;
+	// negative means without end.
+	DrainTimeout caddy.Duration `json:"drain_timeout,omitempty"`
+
+	// ExitTimeout is how long sessions may take for it when Caddy exits. Default 4s: systemd's unit for Caddy kills after 5s.
+	ExitTimeout caddy.Duration `json:"exit_timeout,omitempty"`
+
+	log *slog.Logger
+	gen *generation
+}
+
+// Layer is what a module of esmtp.handlers is.
+type Layer interface {
+	// NewLayer makes the layer of a connection: a Handler that embeds next. It is called on the connection's goroutine, for many
+	// connections at a time. When the config is provisioned it is called with a session that has no connection, so that
+	// esmtp.Vet can look at the layer; of that one only Closed is called.
+	NewLayer(s *esmtp.Session, next esmtp.Handler) esmtp.Handler
+}
+
+// Defaults of the app's times.
+const (
+	defaultGracePeriod  = 30 * time.Second
+	defaultDrainTimeout = 10 * time.Minute
+	defaultExitTimeout  = 4 * time.Second
+)
+
+// CaddyModule returns the Caddy module information.
+func (*App) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "esmtp", New: func() caddy.Module { return new(App) }}
+}
+
+// Provision loads the modules of all servers, and checks what can be checked. It opens nothing: the config before this one is still at
+// work, and this one may only be looked at.
+func (a *App) Provision(ctx caddy.Context) error {
+	a.log = ctx.Slogger()
+	setDefault(&a.GracePeriod, defaultGracePeriod)
+	setDefault(&a.DrainTimeout, defaultDrainTimeout)
+	setDefault(&a.ExitTimeout, defaultExitTimeout)
+
+	// Sessions outlive the config, and their modules must live as long: they get a context that Caddy doesn't cancel.
+	base := ctx
+	base.Context = context.WithoutCancel(ctx.Context)
+	guests, release := caddy.NewContext(base)
+	a.gen = &generation{log: a.log, release: release, grace: time.Duration(a.GracePeriod), limit: time.Duration(a.DrainTimeout)}
+
+	places := make(map[string]string)
+	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
+		srv := a.Servers[name]
+		if srv == nil {
+			return fmt.Errorf("esmtp: server %s: there is nothing in it", name)
+		}
+		if err := srv.provision(guests, name, a.log); err != nil {
+			return fmt.Errorf("esmtp: server %s: %w", name, err)
+		}
+		for _, addr := range srv.addresses {
+			key := addressKey(addr)
+			if other, taken := places[key]; taken {
+				return fmt.Errorf("esmtp: server %s: address %s is that of server %s too", name, addr, other)
+			}
+			if key != "" {
+				places[key] = name
+			}
+		}
+	}
+	return nil
+}
+
+func setDefault(d *caddy.Duration, value time.Duration) {
+	if *d == 0 {
+		*d = caddy.Duration(value)
+	}
+}
+
+// Validate checks what must hold of the whole config.
+func (a *App) Validate() error {
+	if a.ExitTimeout < 0 {
+		return errors.New("esmtp: exit_timeout is negative: Caddy could never exit")
+	}
+	return nil
+}
+
+// Start opens the sockets and begins to serve.
+func (a *App) Start() error {
+	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
+		if err := a.gen.start(a.Servers[name]); err != nil {
+			return fmt.Errorf("esmtp: server %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// Stop closes the sockets. It leaves open sessions to themselves and returns at once; but when Caddy exits it waits for them.
+func (a *App) Stop() error {
+	a.gen.leave()
+	if caddy.Exiting() {
+		finishAll(time.Duration(a.ExitTimeout))
+	}
+	return nil
+}
+
+// Cleanup closes what a Start that failed has opened. After Stop it does nothing: sessions may still be there.
+func (a *App) Cleanup() error {
+	if a.gen != nil {
+		a.gen.abandon()
+	}
+	return nil
+}
+
+// Interface guards
+var (
+	_ caddy.App          = (*App)(nil)
+	_ caddy.Provisioner  = (*App)(nil)
+	_ caddy.Validator    = (*App)(nil)
+	_ caddy.CleanerUpper = (*App)(nil)
+)

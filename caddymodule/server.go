@@ -1,0 +1,177 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp"
+)
+
+// Server is a server: its addresses, its settings, and its stack of handlers. In a Caddyfile it is a block in the option esmtp, headed
+// by its addresses:
+//
+//	<address...> {
+//		hostname      <name>
+//		max_size      <size>|off
+//		limits {
+//			command_line              <size>
+//			header_bytes              <size>|off
+//			header_fields             <count>|off
+//			recipients                <count>|off
+//			messages                  <count>|off
+//			errors                    <count>|off
+//			junk                      <count>|off
+//			connections               <count>|off
+//			connections_per_address   <count>|off
+//			min_data_rate             <size>|off
+//		}
+//		timeouts {
+//			command <duration>|off
+//			data    <duration>|off
+//			write   <duration>|off
+//			session <duration>|off
+//		}
+//		bare_newlines reject|fix|strip|pass
+//		bad_header    insert_blank|keep|reject
+//		strict
+//		allow_no_helo
+//		<handler> ...
+//	}
+//
+// An address is one of Caddy: :25, 127.0.0.1:2525, [::1]:2525, tcp4/:25, :2525-2530, unix//run/esmtp.sock|0660, fd/3. The default port is
+// 25. A directive that is no setting is a handler, the module esmtp.handlers.<name>. Handlers are a stack, in their order: each may
+// answer a verb, or hand it on to the next. The last one keeps the mail; if none does it is dropped.
+//
+// Sizes are in octets: 1000, 64KiB, 50MiB, 1GB.
+type Server struct {
+	// Listen are the addresses. Placeholders such as {env.PORT} are allowed.
+	Listen []string `json:"listen,omitempty"`
+
+	// Hostname is the name in the greeting and in Received fields: a domain name that leads here, or an address literal. Placeholders
+	// are allowed. Default: the name that the operating system has.
+	Hostname string `json:"hostname,omitempty"`
+
+	// Limits bounds what clients can make the server do.
+	Limits Limits `json:"limits,omitzero"`
+
+	// Timeouts bounds how long clients can take.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF: reject refuses the message with 554 5.6.0, fix
+	// makes it a CRLF, strip drops it, and pass hands it on, for handlers that can't be confused by it. Default: reject.
+	BareNewlines string `json:"bare_newlines,omitempty"`
+
+	// BadHeader says what happens to a message whose header has a line that is no field: insert_blank makes that line the first of the
+	// body, keep does so without a blank line in between, and reject refuses the message with 550 5.6.0. Default: insert_blank.
+	BadHeader string `json:"bad_header,omitempty"`
+
+	// Strict asks for commands to the letter of RFC 5321.
+	Strict bool `json:"strict,omitempty"`
+
+	// AllowNoHELO accepts MAIL without a HELO or EHLO before it.
+	AllowNoHELO bool `json:"allow_no_helo,omitempty"`
+
+	// HandlersRaw is the stack of handlers, the outermost first.
+	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
+
+	name      string
+	addresses []caddy.NetworkAddress // one for each port
+	engine    *esmtp.Server
+}
+
+// The policies, by the names that a config has for them.
+var (
+	bareNewlines = map[string]esmtp.BareNewlines{
+		"": esmtp.RejectBare, "reject": esmtp.RejectBare, "fix": esmtp.FixBare, "strip": esmtp.StripBare, "pass": esmtp.PassBare,
+	}
+	badHeaders = map[string]esmtp.BadHeader{
+		"": esmtp.InsertBlank, "insert_blank": esmtp.InsertBlank, "keep": esmtp.KeepBad, "reject": esmtp.RejectBad,
+	}
+)
+
+// provision loads the handlers, and makes the engine.
+func (srv *Server) provision(ctx caddy.Context, name string, log *slog.Logger) error {
+	srv.name = name
+	if err := srv.provisionAddresses(); err != nil {
+		return err
+	}
+	bare, ok := bareNewlines[srv.BareNewlines]
+	if !ok {
+		return fmt.Errorf("bare_newlines %q is none of %s", srv.BareNewlines, choices(bareNewlines))
+	}
+	bad, ok := badHeaders[srv.BadHeader]
+	if !ok {
+		return fmt.Errorf("bad_header %q is none of %s", srv.BadHeader, choices(badHeaders))
+	}
+	if err := errors.Join(srv.Limits.check(), srv.Timeouts.check()); err != nil {
+		return err
+	}
+	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
+	if err != nil {
+		return fmt.Errorf("hostname: %w", err)
+	}
+	stack, err := srv.loadHandlers(ctx)
+	if err != nil {
+		return err
+	}
+	if len(stack) == 0 {
+		log.Warn("server has no handlers: it accepts all mail and keeps none", "server", name)
+	}
+	newEngine := func() *esmtp.Server {
+		return &esmtp.Server{
+			Hostname:     hostname,
+			NewHandler:   esmtp.Stack(stack...),
+			Limits:       srv.Limits.engine(),
+			Timeouts:     srv.Timeouts.engine(),
+			BareNewlines: bare,
+			BadHeader:    bad,
+			Strict:       srv.Strict,
+			AllowNoHELO:  srv.AllowNoHELO,
+			Logger:       log.With("server", name),
+		}
+	}
+	srv.engine = newEngine()
+	return newEngine().Close() // a server that is closed has vetted its handlers first
+}
+
+func (srv *Server) provisionAddresses() error {
+	if len(srv.Listen) == 0 {
+		return errors.New("there is no address to listen on")
+	}
+	srv.addresses = nil
+	for _, text := range srv.Listen {
+		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		if err != nil {
+			return fmt.Errorf("listen: %w", err)
+		}
+		addrs, err := parseAddress(text)
+		if err != nil {
+			return err
+		}
+		srv.addresses = append(srv.addresses, addrs...)
+	}
+	return nil
+}
+
+func (srv *Server) loadHandlers(ctx caddy.Context) ([]esmtp.Layer, error) {
+	if len(srv.HandlersRaw) == 0 {
+		return nil, nil
+	}
+	mods, err := ctx.LoadModule(srv, "HandlersRaw")
+	if err != nil {
+		return nil, err
+	}
+	var stack []esmtp.Layer
+	for _, mod := range mods.([]any) {
+		layer, ok := mod.(Layer)
+		if !ok {
+			return nil, fmt.Errorf("%T is in esmtp.handlers but has no method NewLayer", mod)
+		}
+		stack = append(stack, layer.NewLayer)
+	}
+	return stack, nil
+}
