@@ -93,7 +93,7 @@ func TestRepliesToCommands(t *testing.T) {
 		name:   "a parameter that nobody knows",
 		script: greeting + ehlo + "C: MAIL FROM:<a@me.example> FOO=1\nC: MAIL FROM:<a@me.example> AUTH=<>\nS: 555 5.5.4 *FOO\nS: 555 5.5.4 *AUTH",
 	}, {
-		name:   "keywords without parameters are none",
+		name: "keywords without parameters are none",
 		script: greeting + ehlo + `
 			C: MAIL FROM:<a@me.example> PIPELINING
 			C: MAIL FROM:<a@me.example> HELP=1
@@ -166,8 +166,8 @@ func TestRepliesToCommands(t *testing.T) {
 			S: 250 2.1.5 b@É.example, recipient ok`,
 		calls: "EHLO me.example\nMAIL a@me.example\nRSET\nMAIL é@me.example SMTPUTF8\nRCPT b@xn--9ca.example",
 	}, {
-		name:   "a declared size over the limit (RFC 1870 §6.1)",
-		set:    func(srv *esmtp.Server) { srv.Limits.MessageBytes = 1000 },
+		name: "a declared size over the limit (RFC 1870 §6.1)",
+		set:  func(srv *esmtp.Server) { srv.Limits.MessageBytes = 1000 },
 		script: greeting + ehlo + `
 			C: MAIL FROM:<a@me.example> SIZE=1001
 			C: MAIL FROM:<a@me.example> SIZE=99999999999999999999
@@ -175,7 +175,7 @@ func TestRepliesToCommands(t *testing.T) {
 			S: 552 5.3.4 *
 			S: 552 5.3.4 *
 			S: 250 2.1.0 *`,
-		calls:  "EHLO me.example\nMAIL a@me.example SIZE=1000",
+		calls: "EHLO me.example\nMAIL a@me.example SIZE=1000",
 	}, {
 		name:   "too many recipients",
 		set:    func(srv *esmtp.Server) { srv.Limits.Recipients = 1 },
