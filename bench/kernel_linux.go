@@ -65,20 +65,21 @@ func startOn(core int, cmd *exec.Cmd) error {
 	}
 	defer unix.SchedSetaffinity(0, &mine)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	return allowFiles(cmd.Process.Pid)
+	return cmd.Start()
 }
 
-// allowFiles lets a process have as many open files as it may.
-func allowFiles(pid int) error {
-	var limit unix.Rlimit
-	if err := unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit); err != nil {
-		return err
+// allowFiles lets this process, and with it those that it starts, have as many open files as it may. The runtime does so for itself,
+// but gives children the old limit back unless it is asked like this.
+func allowFiles() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("bench: %w", err)
 	}
 	limit.Cur = limit.Max
-	return unix.Prlimit(pid, unix.RLIMIT_NOFILE, &limit, nil)
+	if err := syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
 }
 
 // cpuTime is the CPU time, user and system, that a process has used, all of its threads counted; of this one for 0. The kernel's

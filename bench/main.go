@@ -29,13 +29,14 @@ type options struct {
 	window  time.Duration // how long a server gets work, in a round
 	warmup  time.Duration // and before that, unmeasured
 	idle    int           // sessions held open to weigh one
+	settle  time.Duration // how long they are left alone before: some servers make themselves smaller then
 	peers   []string      // names; none: all
 	works   []string
 	profile string // folder for CPU profiles of the Go servers
 }
 
 // maxMessages bounds the work of one measurement, however fast the server is.
-const maxMessages = 200_000
+const maxMessages = 1_000_000
 
 func main() {
 	err := errUsage
@@ -53,7 +54,7 @@ func main() {
 var errUsage = errors.New("bench: see -help")
 
 func parseFlags() (options, bool) {
-	o := options{warmup: 200 * time.Millisecond}
+	o := options{warmup: 200 * time.Millisecond, settle: 3 * time.Second}
 	flag.IntVar(&o.rounds, "rounds", 5, "how often each server has its turn; the table has the medians")
 	flag.DurationVar(&o.window, "time", time.Second, "how long a server gets work, in a round")
 	flag.IntVar(&o.idle, "idle", 5000, "sessions held open to weigh an idle one")
@@ -71,7 +72,8 @@ func parseFlags() (options, bool) {
 
 // shorten makes the run a matter of seconds.
 func (o *options) shorten() {
-	o.rounds, o.window, o.warmup, o.idle = 1, 30*time.Millisecond, 0, 50
+	o.rounds, o.window, o.warmup = 1, 30*time.Millisecond, 0
+	o.idle, o.settle = 50, 50*time.Millisecond
 }
 
 func list(s string) []string {

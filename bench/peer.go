@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // peer is a server to measure.
@@ -24,6 +25,8 @@ type peer struct {
 	// command is a foreign server, and an error if it isn't installed.
 	command func(ctx context.Context, addr string, sessions int) (*exec.Cmd, error)
 
+	keepAlive time.Duration // of its listener, as its own ListenAndServe has it: 0 is Go's default, negative off
+
 	only    []string // the work that it can do; none: all
 	maxIdle int      // 0: as many as asked for
 }
@@ -35,9 +38,9 @@ var peers = []*peer{
 	{name: baseline, about: aboutGoSMTP, serve: serveGoSMTP},
 	{name: "smtp-sink", about: aboutSMTPSink, command: smtpSink, maxIdle: 1000,
 		only: []string{"W1", "W2", "W3", "W4", "W5", "WH", "WR", "idle"}}, // it has no BDAT
-	{name: "raw", about: aboutRaw, serve: serveRaw},
-	{name: "esmtp", about: aboutOurs, serve: serveOurs},
-	{name: "esmtp+HEADER", about: aboutOursHeader, serve: serveOursHeader, only: []string{"WH"}},
+	{name: "raw", about: aboutRaw, serve: serveRaw, keepAlive: -1},
+	{name: "esmtp", about: aboutOurs, serve: serveOurs, keepAlive: -1},
+	{name: "esmtp+HEADER", about: aboutOursHeader, serve: serveOursHeader, keepAlive: -1, only: []string{"WH"}},
 }
 
 func (p *peer) can(w *work) bool { return len(p.only) == 0 || slices.Contains(p.only, w.name) }

@@ -6,7 +6,7 @@ import (
 )
 
 // rawBuffers are for steps with a message in them; commands go into a small buffer of the goroutine's own.
-var rawBuffers = sync.Pool{New: func() any { return new([256 << 10]byte) }}
+var rawBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // serveRaw knows the work, and looks at nothing of what comes: after so many octets it says what fits. No server that reads
 // what it is told can cost less.
@@ -44,7 +44,7 @@ func skip(conn net.Conn, n int) bool {
 	if n <= 4096 {
 		return skipInto(conn, make([]byte, min(n, 512)), n)
 	}
-	b := rawBuffers.Get().(*[256 << 10]byte)
+	b := rawBuffers.Get().(*[64 << 10]byte)
 	defer rawBuffers.Put(b)
 	return skipInto(conn, b[:], n)
 }

@@ -74,6 +74,9 @@ func newRun(o options, log io.Writer) (*run, error) {
 	if r.server == r.load {
 		r.left = append(r.left, "There is one core only: server and load share it, so rates mean little.")
 	}
+	if err := allowFiles(); err != nil {
+		return nil, err
+	}
 	return r, pinSelf(r.load)
 }
 
@@ -136,7 +139,7 @@ func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
 		if p.maxIdle > 0 {
 			n = min(n, p.maxIdle)
 		}
-		return weigh(ctx, s, n)
+		return weigh(ctx, s, n, r.settle)
 	}
 	l := newLoad(s.addr, w)
 	if r.warmup > 0 {
@@ -174,14 +177,11 @@ func timed(ctx context.Context, s *process, l *load, d time.Duration) (sample, e
 	return result, nil
 }
 
-// settle is how long an idle server is left alone before it is weighed.
-const settle = 500 * time.Millisecond
-
 // perAddress is how many sessions come from one loopback address: each has ports for some more.
 const perAddress = 20_000
 
-// weigh opens n sessions, says EHLO in each, and looks by how much the server grew.
-func weigh(ctx context.Context, s *process, n int) (sample, error) {
+// weigh opens n sessions, says EHLO in each, leaves them alone for a while, and looks by how much the server grew.
+func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample, error) {
 	clients := make([]*client, 0, n+1)
 	defer func() {
 		for _, c := range clients {
@@ -207,7 +207,10 @@ func weigh(ctx context.Context, s *process, n int) (sample, error) {
 			}
 		}
 	}
-	time.Sleep(settle)
+	select {
+	case <-time.After(settle):
+	case <-ctx.Done():
+	}
 	after, err := s.memory()
 	return sample{idleKiB: float64(after-before) / float64(n)}, err
 }

@@ -50,14 +50,13 @@ func parseTemplate(path string) (*template, error) {
 // expand returns the maildir of an address, relative to the root. Each value is one name, or a piece of one: what would
 // make it more than that is an error.
 func (t *template) expand(local, domain string) (string, error) {
-	local, domain = strings.ToLower(local), strings.ToLower(domain)
 	if err := checkName(local); err != nil {
 		return "", fmt.Errorf("maildir: local part %q: %w", local, err)
 	}
 	if err := checkName(domain); err != nil {
 		return "", fmt.Errorf("maildir: domain %q: %w", domain, err)
 	}
-	values := strings.NewReplacer(localHolder, local, domainHolder, domain)
+	values := strings.NewReplacer(localHolder, strings.ToLower(local), domainHolder, strings.ToLower(domain))
 	parts := make([]string, len(t.parts))
 	for i, part := range t.parts {
 		parts[i] = values.Replace(part)
