@@ -30,8 +30,14 @@ func (s *Session) doBDAT(arg []byte) {
 	}
 	switch {
 	case m == nil:
+		n := 1
+		if s.cfg.lmtp && last && s.tx != nil {
+			n = max(n, len(s.tx.recipients)) // RFC 2033 §4.3
+		}
 		s.endBDAT(last)
-		s.reply(verbBDAT, refusal)
+		for range n {
+			s.reply(verbBDAT, refusal)
+		}
 	case last:
 		s.finishMessage(m)
 	case m.judged() && m.verdict.Code >= 400:

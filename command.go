@@ -21,10 +21,11 @@ const (
 	verbQUIT
 	verbSTARTTLS
 	verbAUTH
+	verbLHLO
 )
 
-// verbNames are the names as on the wire. LHLO has its place here too.
-var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH"}
+// verbNames are the names as on the wire.
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH", "LHLO"}
 
 // word packs four letters, in upper case, into a word, so that verbs are compared at once.
 func word[T string | []byte](s T) uint32 {
@@ -86,7 +87,7 @@ func (s *Session) barred(v verb) Reply {
 	case v == verbQUIT:
 	case s.refused:
 		return replyRefused // RFC 5321 §3.1
-	case s.cfg.requireTLS && !s.secure && v != verbEHLO && v != verbNOOP && v != verbSTARTTLS:
+	case s.cfg.requireTLS && !s.secure && v != verbEHLO && v != verbLHLO && v != verbNOOP && v != verbSTARTTLS:
 		return replyNeedTLS // RFC 3207 §4
 	case s.cfg.requireAuth && s.authMechanism == "" && (v == verbMAIL || v == verbBDAT || v == verbVRFY || v == verbEXPN):
 		return replyNeedAUTH // RFC 4954 §6
@@ -115,7 +116,7 @@ func isBDAT(line []byte) bool {
 
 func (s *Session) dispatch(v verb, name, arg []byte) {
 	switch v {
-	case verbHELO, verbEHLO:
+	case verbHELO, verbEHLO, verbLHLO:
 		s.doHELO(v, arg)
 	case verbMAIL:
 		s.doMAIL(arg)
@@ -155,11 +156,11 @@ func hasControl(line []byte) bool {
 }
 
 // flushAfter are the verbs whose replies must not wait for those of later commands (RFC 2920 §3.2 (3), (4)).
-const flushAfter = 1<<verbEHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbSTARTTLS | 1<<verbAUTH |
+const flushAfter = 1<<verbEHLO | 1<<verbLHLO | 1<<verbDATA | 1<<verbVRFY | 1<<verbEXPN | 1<<verbNOOP | 1<<verbQUIT | 1<<verbSTARTTLS | 1<<verbAUTH |
 	1<<verbUnknown
 
 // junkVerbs are the verbs that do nothing for the mail, and are counted.
-const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP
+const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbLHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP
 
 // reply writes the reply to a command, and counts it. One that is over the budget is answered with 421 instead.
 func (s *Session) reply(v verb, r Reply) {
@@ -174,9 +175,9 @@ func (s *Session) reply(v verb, r Reply) {
 		s.reason = ErrTooManyErrors
 	}
 	f := s.format()
-	if v == verbHELO || v == verbEHLO {
+	if v == verbHELO || v == verbEHLO || v == verbLHLO {
 		f.enhanced = false // RFC 2034 §4
-		f.keywords = v == verbEHLO && r.Code == 250
+		f.keywords = v != verbHELO && r.Code == 250
 	}
 	s.write(r, f)
 	if flushAfter&(1<<v) != 0 {

@@ -1,6 +1,9 @@
 package esmtp
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // doDATA carries out DATA (RFC 5321 §4.1.1.4).
 func (s *Session) doDATA(arg []byte) {
@@ -121,14 +124,19 @@ func (s *Session) giveUp(m *message) error {
 // finishMessage ends the message and its transaction, and answers it.
 func (s *Session) finishMessage(m *message) {
 	r := s.checkReply("EOM", m.end(), isFinal)
-	if r.Code/100 == 2 {
+	replies := s.outcomes(r)
+	all := s.oneReply(r, replies)
+	if !s.PerRecipient() {
+		r, replies = all, nil
+	}
+	if slices.ContainsFunc(replies, func(r Reply) bool { return r.Code/100 == 2 }) || r.Code/100 == 2 && !s.cfg.lmtp {
 		s.messages.Add(1)
 		s.errors, s.junk = 0, 0
 	} else {
 		s.errors++ // if it was one too many, the next command hears of it: this reply is about the message
 	}
 	f := s.format()
-	s.logMessage(r)
+	s.logMessage(all)
 	s.endTransaction()
-	s.write(r, f)
+	s.answerMessage(r, replies, f)
 }

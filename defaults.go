@@ -59,9 +59,13 @@ type texts struct {
 	limits     string
 }
 
-func newTexts(hostname string, limits *Limits) texts {
+func newTexts(hostname string, lmtp bool, limits *Limits) texts {
+	protocol := "ESMTP"
+	if lmtp {
+		protocol = "LMTP"
+	}
 	return texts{
-		connect:    []string{hostname + " ESMTP Mail Server"},
+		connect:    []string{hostname + " " + protocol + " Mail Server"},
 		helo:       []string{hostname + " OK"},
 		extensions: keywords[:7:7],
 		size:       sizeKeyword(limits.MessageBytes),

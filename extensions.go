@@ -21,11 +21,12 @@ const (
 	extHELP                             // RFC 5321 §4.1.1.8
 	extSTARTTLS                         // RFC 3207
 	extAUTH                             // RFC 4954
+	extPRDR                             // draft-hall-prdr
 )
 
 // keywords are the names of the extensions, in the order of their bits.
 var keywords = [...]string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN",
-	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH"}
+	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH", "PRDR"}
 
 // lookupExtension returns the extension of a keyword, 0 if it is none of ours.
 func lookupExtension[T string | []byte](keyword T) extension {

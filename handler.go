@@ -28,7 +28,7 @@ type Handler interface {
 	// (RFC 5321 §4.1.1.1). On success, and only then, an open transaction is dropped.
 	HELO(s *Session, domain string) Reply
 
-	// EHLO returns the greeting and then an extension a line. What it returns is both advertised and
+	// EHLO is also called for LHLO (RFC 2033). It returns the greeting and then an extension a line. What it returns is both advertised and
 	// enabled: take "SMTPUTF8" out and it is refused; append "XOORG" and that parameter is accepted
 	// by MAIL and RCPT; change "SIZE 1000" and that is the limit.
 	EHLO(s *Session, domain string) Reply

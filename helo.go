@@ -1,7 +1,11 @@
 package esmtp
 
-// doHELO carries out HELO and EHLO (RFC 5321 §4.1.1.1). LHLO will come this way too.
+// doHELO carries out HELO and EHLO (RFC 5321 §4.1.1.1), and LHLO, which is LMTP's EHLO (RFC 2033 §4.1).
 func (s *Session) doHELO(v verb, arg []byte) {
+	if (v == verbLHLO) != s.cfg.lmtp {
+		s.reply(v, s.wrongHELO())
+		return
+	}
 	if !s.isHELOName(arg) {
 		name := verbNames[v]
 		s.reply(v, Reply{Code: 501, Lines: []string{name + " requires domain address"}})
@@ -9,7 +13,7 @@ func (s *Session) doHELO(v verb, arg []byte) {
 	}
 	domain := string(arg)
 	var r Reply
-	if v == verbEHLO {
+	if v != verbHELO {
 		r = s.checkReply("EHLO", s.callEHLO(domain), is250)
 	} else {
 		r = s.checkReply("HELO", s.callHELO(domain), is250)
@@ -17,7 +21,7 @@ func (s *Session) doHELO(v verb, arg []byte) {
 	if r.Code == 250 {
 		s.endTransaction() // RFC 5321 §4.1.4: as if by RSET
 		s.helo = domain
-		s.esmtp = v == verbEHLO
+		s.esmtp = v != verbHELO
 		s.withdraw()
 		s.enhanced = true
 		if s.esmtp {
@@ -26,6 +30,14 @@ func (s *Session) doHELO(v verb, arg []byte) {
 		}
 	}
 	s.reply(v, r)
+}
+
+// wrongHELO answers a client that speaks SMTP where LMTP is spoken, or the other way round.
+func (s *Session) wrongHELO() Reply {
+	if s.cfg.lmtp {
+		return Reply{Code: 500, Lines: []string{"This is LMTP, say LHLO"}}
+	}
+	return Reply{Code: 500, Lines: []string{"This is SMTP, say EHLO"}}
 }
 
 // isHELOName checks the name that a client gives: a domain or an address literal. Only strict mode asks for more than printable

@@ -53,6 +53,9 @@ type Timeouts struct {
 	// Write is the time for the client to take our replies. Default 5 minutes.
 	Write time.Duration
 
+	// Deliver is the time that a handler can put off the replies for recipients with [Transaction.Defer]. Default 5 minutes.
+	Deliver time.Duration
+
 	// Session is the time for all of a session. Default 2 hours.
 	Session time.Duration
 }
@@ -100,6 +103,7 @@ func (t Timeouts) resolve() Timeouts {
 	setDefault(&t.Command, defaultTimeout)
 	setDefault(&t.Data, defaultTimeout)
 	setDefault(&t.Write, defaultTimeout)
+	setDefault(&t.Deliver, defaultTimeout)
 	setDefault(&t.Session, defaultSessionTime)
 	return t
 }

@@ -22,8 +22,9 @@ var parameters = [...]parameter{
 	{"RET", verbMAIL, extDSN, isRet, 9},           // RFC 3461 §4.3
 	{"ENVID", verbMAIL, extDSN, isEnvID, 107},     // RFC 3461 §4.4
 	{"AUTH", verbMAIL, extAUTH, isAuthParam, 500}, // RFC 4954 §5
-	{"NOTIFY", verbRCPT, extDSN, isNotify, 29},    // RFC 3461 §4.1
-	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},     // RFC 3461 §4.2
+	{"PRDR", verbMAIL, extPRDR, nil, 5},
+	{"NOTIFY", verbRCPT, extDSN, isNotify, 29}, // RFC 3461 §4.1
+	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},  // RFC 3461 §4.2
 }
 
 // maxParamRoom is more than the parameters of any verb can add to its line.

@@ -55,6 +55,9 @@ func (s *Session) noRecipients() Reply {
 		return replyNeedRCPT
 	}
 	r := replyNoValidRcpt
+	if s.cfg.lmtp {
+		r.Code = 503 // RFC 2033 §4.2
+	}
 	first := s.tx.refused[0].Reply
 	for _, rcpt := range s.tx.refused {
 		if rcpt.Reply.Code != first.Code || len(rcpt.Reply.Lines) != 1 || rcpt.Reply.Lines[0] != first.Lines[0] {

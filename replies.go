@@ -71,6 +71,13 @@ var (
 	replyTooManyAuth   = Deny(421, 4, 7, 0, "Too many failed authentications, closing connection").Hangup()
 )
 
+// The replies to the recipients of one message.
+var (
+	replyPRDR        = Reply{Code: 353, Lines: []string{"A reply for each recipient follows"}} // draft-hall-prdr
+	replyDeliverTime = Deny(451, 4, 4, 7, "Delivery took too long")                            // RFC 3463 §3.5
+	replyDiffer      = Deny(451, 4, 3, 0, "Not delivered to all recipients")
+)
+
 func replyNoArg(verb string) Reply { return Deny(501, 5, 5, 4, verb+" takes no argument") }
 
 // The kinds of reply that a method may return.

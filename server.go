@@ -33,6 +33,10 @@ type Server struct {
 	// RequireTLS refuses all but EHLO, NOOP, STARTTLS and QUIT with 530 5.7.0 until TLS is on.
 	RequireTLS bool
 
+	// LMTP speaks the Local Mail Transfer Protocol (RFC 2033) instead of SMTP: LHLO for EHLO, and a reply for each recipient at the end of
+	// a message. It must not be served on port 25.
+	LMTP bool
+
 	// RequireAuth refuses MAIL, BDAT, VRFY and EXPN with 530 5.7.0 until the client is logged in.
 	RequireAuth bool
 
@@ -88,6 +92,7 @@ type config struct {
 
 	requireAuth  bool
 	insecureAuth bool
+	lmtp         bool
 	texts        texts
 	log          *slog.Logger
 }
@@ -125,12 +130,13 @@ func (srv *Server) start() error {
 
 			requireAuth:  srv.RequireAuth,
 			insecureAuth: srv.AllowInsecureAuth,
+			lmtp:         srv.LMTP,
 			log:          srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
 			srv.cfg.hostname = systemHostname()
 		}
-		srv.cfg.texts = newTexts(srv.cfg.hostname, &srv.cfg.limits)
+		srv.cfg.texts = newTexts(srv.cfg.hostname, srv.cfg.lmtp, &srv.cfg.limits)
 		if srv.cfg.newHandler == nil {
 			srv.cfg.newHandler = func(*Session) Handler { return Default{} }
 		}
@@ -208,6 +214,10 @@ func (srv *Server) Serve(l net.Listener) error {
 	if err := srv.start(); err != nil {
 		l.Close()
 		return err
+	}
+	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.Port == 25 && srv.cfg.lmtp {
+		l.Close()
+		return errors.New("esmtp: LMTP must not be served on port 25 (RFC 2033 §5)")
 	}
 	if !srv.track(l) {
 		l.Close()

@@ -143,12 +143,16 @@ func (s *Session) HELO() string { return s.helo }
 // ESMTP reports whether the client said EHLO.
 func (s *Session) ESMTP() bool { return s.esmtp }
 
-// Protocol returns the protocol for the "with" of a Received field (RFC 3848, RFC 6531 §4.3): SMTP, ESMTP, UTF8SMTP, with S
-// in TLS and A if the client is logged in.
+// Protocol returns the protocol for the "with" of a Received field (RFC 3848, RFC 6531 §4.3): SMTP, ESMTP, UTF8SMTP, LMTP or
+// UTF8LMTP, with S in TLS and A if the client is logged in.
 func (s *Session) Protocol() string {
 	name := "SMTP"
-	switch {
-	case s.tx != nil && s.tx.SMTPUTF8():
+	switch utf8 := s.tx != nil && s.tx.SMTPUTF8(); {
+	case s.cfg.lmtp && utf8:
+		name = "UTF8LMTP"
+	case s.cfg.lmtp:
+		name = "LMTP"
+	case utf8:
 		name = "UTF8SMTP"
 	case s.esmtp:
 		name = "ESMTP"
@@ -246,11 +250,31 @@ func (s *Session) Handle(verb string, hook func(s *Session, arg string) Reply) b
 
 // verbList names all verbs of this session, for HELP.
 func (s *Session) verbList() string {
-	list := strings.Join(verbNames[1:], " ")
-	for _, v := range s.verbs {
-		list += " " + v.name
+	var list []string
+	for v := verbHELO; int(v) < len(verbNames); v++ {
+		if s.speaks(v) {
+			list = append(list, verbNames[v])
+		}
 	}
-	return list
+	for _, v := range s.verbs {
+		list = append(list, v.name)
+	}
+	return strings.Join(list, " ")
+}
+
+// speaks reports whether a verb is of use here.
+func (s *Session) speaks(v verb) bool {
+	switch v {
+	case verbHELO, verbEHLO:
+		return !s.cfg.lmtp
+	case verbLHLO:
+		return s.cfg.lmtp
+	case verbSTARTTLS:
+		return s.cfg.tls != nil
+	case verbAUTH:
+		return len(s.callMechanisms()) > 0
+	}
+	return true
 }
 
 // Logger returns a logger that names the session and the client. Any goroutine may use it, once it has it.

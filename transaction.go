@@ -12,6 +12,7 @@ type Transaction struct {
 	refused    []Recipient
 	octets     int64
 	cleanup    []func()
+	outcomes   []*outcome // by recipient; nil: all as EOM says
 	bdat       bdatState
 	msg        *message // of the BDAT commands so far
 	first      [1]Recipient

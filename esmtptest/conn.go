@@ -13,6 +13,7 @@ import (
 var (
 	ClientAddr net.Addr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 1), Port: 49152}
 	ServerAddr net.Addr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 25}
+	LMTPAddr   net.Addr = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 24} // LMTP is not for port 25
 )
 
 // streamSize is how much a [Conn] takes before a Write blocks, as a socket's buffer would.

@@ -21,18 +21,25 @@ type Server struct {
 	Listener *Listener
 
 	t     testing.TB
-	ended chan error // gets what Serve returned
+	ended chan struct{} // closed when Serve has returned
+	err   error         // what it returned
 }
 
 // NewServer serves srv until the test is over. Then it closes it, and waits for all of its sessions: one that stays, because a method
 // of the handler hangs, fails the test. Without a Logger of its own srv logs to the test.
 func NewServer(t testing.TB, srv *esmtp.Server) *Server {
 	t.Helper()
-	s := &Server{Server: srv, Listener: Listen(), t: t, ended: make(chan error, 1)}
+	s := &Server{Server: srv, Listener: Listen(), t: t, ended: make(chan struct{})}
 	if srv.Logger == nil {
 		srv.Logger = NewLogger(t)
 	}
-	go func() { s.ended <- srv.Serve(s.Listener) }()
+	if srv.LMTP {
+		s.Listener.addr = LMTPAddr
+	}
+	go func() {
+		defer close(s.ended)
+		s.err = srv.Serve(s.Listener)
+	}()
 	t.Cleanup(s.close)
 	return s
 }
@@ -60,7 +67,8 @@ func (s *Server) DialFrom(from net.Addr) *Client {
 	s.t.Helper()
 	conn, err := s.Listener.Dial(from)
 	if err != nil {
-		s.t.Fatalf("esmtptest: the server doesn't serve: %v", <-s.ended)
+		<-s.ended
+		s.t.Fatalf("esmtptest: the server doesn't serve: %v", s.err)
 	}
 	return NewClient(s.t, conn)
 }
