@@ -56,22 +56,22 @@ func lookupVerb(name []byte) verb {
 // command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
 func (s *Session) command(line []byte) {
 	if hasControl(line) {
-		s.badLine(line, replyControl)
+		s.badLine(verbUnknown, line, replyControl)
 		return
 	}
 	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
 	name, arg, _ := bytes.Cut(line, []byte{' '})
 	v := lookupVerb(name)
 	if len(line)+2 > s.cfg.limits.CommandLine && len(line)+2 > s.cfg.limits.CommandLine+s.commandRoom(v) {
-		s.badLine(line, replyLineTooLong)
+		s.badLine(v, line, replyLineTooLong)
 		return
 	}
 	if v != verbBDAT && v != verbVRFY && v != verbEXPN && v != verbMAIL && v != verbRCPT && !isASCII(line) {
-		s.reply(v, replyNotASCII)
+		s.badLine(v, line, replyNotASCII)
 		return
 	}
 	if len(name) == 0 {
-		s.badLine(line, replyBadSyntax)
+		s.badLine(v, line, replyBadSyntax)
 		return
 	}
 	if r := s.barred(v); !r.IsZero() && v != verbBDAT { // BDAT has octets to consume first
@@ -97,12 +97,12 @@ func (s *Session) barred(v verb) Reply {
 
 // badLine answers a line that can't be read as a command. If it may have been meant as a BDAT, what follows may be content, and
 // there is no way to go on; a TLS client that thinks it found TLS doesn't want to.
-func (s *Session) badLine(line []byte, r Reply) {
+func (s *Session) badLine(v verb, line []byte, r Reply) {
 	if isBDAT(line) || len(line) > 0 && line[0] == tlsHandshake {
 		s.reason = ErrProtocol
 		r.Close = true
 	}
-	s.reply(verbUnknown, r)
+	s.reply(v, r)
 }
 
 // tlsHandshake is the first octet of a TLS connection (RFC 8446 §5.1).

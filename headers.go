@@ -51,14 +51,18 @@ func (h *headerParser) next(p []byte, last bool) (n int, ended bool, why HeaderE
 			break // no folded line follows (RFC 5322 §2.2.3): the field is whole
 		}
 		eol := h.lineEnd(p)
-		if eol == 0 && (!last || h.seen == len(p)) {
-			break
-		}
-		if eol == 0 {
+		switch {
+		case eol > 0:
+		case !last:
+			return 0, false, 0, 0
+		case h.seen < len(p):
 			eol = len(p)
 		}
+		if eol == 0 {
+			break
+		}
 		if h.seen == 0 {
-			if eol == 2 && p[0] == '\r' {
+			if eol == 2 && p[0] == '\r' && p[1] == '\n' {
 				return 0, true, HeaderBlank, 2
 			}
 			if nameLength(p[:eol]) == 0 {
@@ -68,10 +72,7 @@ func (h *headerParser) next(p []byte, last bool) (n int, ended bool, why HeaderE
 		h.seen = eol
 	}
 	if h.seen == 0 {
-		return 0, last, HeaderEOM, 0
-	}
-	if h.seen == len(p) && !last {
-		return 0, false, 0, 0
+		return 0, true, HeaderEOM, 0
 	}
 	n = h.seen
 	h.seen, h.looked = 0, 0

@@ -104,6 +104,9 @@ func (m *message) header(p []byte, last bool) (body []byte) {
 		n, ended, why, skip := h.next(p, last)
 		switch {
 		case ended:
+			if n := lineLength(nil, p); why == HeaderMalformed && over(h.octets+max(n, waiting(p, n)), limits.HeaderBytes) {
+				why = HeaderLimit // as it would be if the line came in pieces
+			}
 			m.endHeader(why, p[:skip])
 			return p[skip:]
 		case over(h.octets+waiting(p, n), limits.HeaderBytes) || over(h.fields, limits.HeaderFields):
@@ -119,9 +122,9 @@ func (m *message) header(p []byte, last bool) (body []byte) {
 	return nil
 }
 
-// waiting is how many octets are held until their field is whole.
+// waiting is how many octets are held until their field is whole. A CR alone begins a blank line rather than a field.
 func waiting(p []byte, n int) int {
-	if n > 0 {
+	if n > 0 || len(p) == 1 && p[0] == '\r' {
 		return 0
 	}
 	return len(p)

@@ -29,7 +29,8 @@ func (l *Logger) NewLayer(_ *esmtp.Session, next esmtp.Handler) esmtp.Handler {
 
 type layer struct {
 	esmtp.Handler
-	level slog.Level
+	level     slog.Level
+	connected bool // the session that esmtp.Vet looks at never is
 }
 
 // maxText is how much of a text is logged, in octets.
@@ -77,6 +78,7 @@ func (l *layer) log(s *esmtp.Session, verb string, r esmtp.Reply, args ...any) e
 }
 
 func (l *layer) CONNECT(s *esmtp.Session) esmtp.Reply {
+	l.connected = true
 	return l.log(s, "CONNECT", l.Handler.CONNECT(s), "local", s.LocalAddr().String())
 }
 
@@ -153,6 +155,8 @@ func (l *layer) Closed(s *esmtp.Session, err error) {
 	if err != nil {
 		why = clean(err.Error())
 	}
-	l.log(s, "Closed", esmtp.NoReply, "why", why, "messages", s.Messages())
+	if l.connected {
+		l.log(s, "Closed", esmtp.NoReply, "why", why, "messages", s.Messages())
+	}
 	l.Handler.Closed(s, err)
 }

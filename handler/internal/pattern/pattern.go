@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"unicode"
+
+	"golang.org/x/net/idna"
 
 	"github.com/caddy-esmtp/esmtp"
-	"golang.org/x/net/idna"
 )
 
 // Pattern is one of
@@ -68,14 +70,21 @@ func normalize(domain string) (string, error) {
 			return "", errors.New("not an address literal such as [192.0.2.1] or [IPv6:2001:db8::1]")
 		}
 		return strings.ToLower(domain), nil
-	case strings.ContainsAny(domain, "*@ "):
+	case strings.Contains(domain, "*"):
 		return "", errors.New("* stands only for a whole local part, or for all domains below one")
+	case strings.IndexFunc(domain, func(c rune) bool { return c > unicode.MaxASCII }) >= 0:
+		var err error
+		if domain, err = idna.Lookup.ToASCII(domain); err != nil {
+			return "", err
+		}
 	}
-	domain, err := idna.Lookup.ToASCII(domain)
-	if err != nil {
-		return "", err
+	domain = strings.ToLower(domain)
+	for label := range strings.SplitSeq(domain, ".") {
+		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return "", fmt.Errorf("%q is no domain name", domain)
+		}
 	}
-	return strings.ToLower(domain), nil
+	return domain, nil
 }
 
 // Fold brings a local part to the form in which two are compared.
