@@ -94,8 +94,8 @@ func (s *Session) finish(dozing *bool) {
 		s.guard("Closed", func() { s.h.Closed(s, s.reason) })
 	}
 	s.cancelContext(errors.Join(context.Canceled, s.reason))
-	s.srv.dismiss(s)
 	s.logEnd()
+	s.srv.dismiss(s) // last, as Shutdown returns now
 	if s.done != nil {
 		close(s.done)
 	}
