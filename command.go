@@ -22,10 +22,11 @@ const (
 	verbSTARTTLS
 	verbAUTH
 	verbLHLO
+	verbETRN
 )
 
 // verbNames are the names as on the wire.
-var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH", "LHLO"}
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH", "LHLO", "ETRN"}
 
 // word packs four letters, in upper case, into a word, so that verbs are compared at once.
 func word[T string | []byte](s T) uint32 {
@@ -89,7 +90,7 @@ func (s *Session) barred(v verb) Reply {
 		return replyRefused // RFC 5321 §3.1
 	case s.cfg.requireTLS && !s.secure && v != verbEHLO && v != verbLHLO && v != verbNOOP && v != verbSTARTTLS:
 		return replyNeedTLS // RFC 3207 §4
-	case s.cfg.requireAuth && s.authMechanism == "" && (v == verbMAIL || v == verbBDAT || v == verbVRFY || v == verbEXPN):
+	case s.cfg.requireAuth && s.authMechanism == "" && (v == verbMAIL || v == verbBDAT || v == verbVRFY || v == verbEXPN || v == verbETRN):
 		return replyNeedAUTH // RFC 4954 §6
 	}
 	return Reply{}
@@ -140,6 +141,8 @@ func (s *Session) dispatch(v verb, name, arg []byte) {
 		s.doSTARTTLS(arg)
 	case verbAUTH:
 		s.doAUTH(arg)
+	case verbETRN:
+		s.doETRN(arg)
 	default:
 		s.doUnknown(name, arg)
 	}
@@ -160,7 +163,7 @@ const flushAfter = 1<<verbEHLO | 1<<verbLHLO | 1<<verbDATA | 1<<verbVRFY | 1<<ve
 	1<<verbUnknown
 
 // junkVerbs are the verbs that do nothing for the mail, and are counted.
-const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbLHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP
+const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbLHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP | 1<<verbETRN
 
 // reply writes the reply to a command, and counts it. One that is over the budget is answered with 421 instead.
 func (s *Session) reply(v verb, r Reply) {

@@ -156,6 +156,9 @@ func (Default) HELP(s *Session, arg string) Reply {
 	return Reply{Code: 214, Lines: []string{"This is " + s.Hostname() + ", ESMTP Mail Server", s.verbList()}}
 }
 
+// ETRN answers 502: who offers it in EHLO, answers it.
+func (Default) ETRN(s *Session, arg string) Reply { return replyNoETRN }
+
 // NOOP answers 250.
 func (Default) NOOP(s *Session, arg string) Reply { return replyOK }
 

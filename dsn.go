@@ -46,8 +46,11 @@ func (p Path) SMTPUTF8() bool {
 }
 
 // Ret returns what a delivery status notification should return: "FULL", "HDRS", or "" if MAIL didn't say
-// (RFC 3461 §4.3).
+// (RFC 3461 §4.3). With REQUIRETLS it is "HDRS", whatever MAIL said (RFC 8689 §5).
 func (p Path) Ret() string {
+	if p.RequireTLS() {
+		return "HDRS"
+	}
 	v, _ := p.Param("RET")
 	return strings.ToUpper(v)
 }

@@ -1,32 +1,41 @@
 package esmtp
 
 import (
+	"net"
 	"strconv"
 	"strings"
 )
 
 // extension is a set of the extensions that this package knows, a bit each.
-type extension uint16
+type extension uint32
 
 const (
-	extPIPELINING extension = 1 << iota // RFC 2920
-	ext8BITMIME                         // RFC 6152
-	extSMTPUTF8                         // RFC 6531
-	extENHANCED                         // RFC 2034
-	extCHUNKING                         // RFC 3030
-	extBINARYMIME                       // RFC 3030
-	extDSN                              // RFC 3461
-	extSIZE                             // RFC 1870
-	extLIMITS                           // RFC 9422
-	extHELP                             // RFC 5321 §4.1.1.8
-	extSTARTTLS                         // RFC 3207
-	extAUTH                             // RFC 4954
-	extPRDR                             // draft-hall-prdr
+	extPIPELINING    extension = 1 << iota // RFC 2920
+	ext8BITMIME                            // RFC 6152
+	extSMTPUTF8                            // RFC 6531
+	extENHANCED                            // RFC 2034
+	extCHUNKING                            // RFC 3030
+	extBINARYMIME                          // RFC 3030
+	extDSN                                 // RFC 3461
+	extSIZE                                // RFC 1870
+	extLIMITS                              // RFC 9422
+	extHELP                                // RFC 5321 §4.1.1.8
+	extSTARTTLS                            // RFC 3207
+	extAUTH                                // RFC 4954
+	extPRDR                                // draft-hall-prdr
+	extREQUIRETLS                          // RFC 8689
+	extDELIVERBY                           // RFC 2852
+	extFUTURERELEASE                       // RFC 4865
+	extMTPRIORITY                          // RFC 6710
+	extRRVS                                // RFC 7293
+	extNOSOLICITING                        // RFC 3865
+	extETRN                                // RFC 1985
 )
 
 // keywords are the names of the extensions, in the order of their bits.
 var keywords = [...]string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN",
-	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH", "PRDR"}
+	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH", "PRDR", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE",
+	"MT-PRIORITY", "RRVS", "NO-SOLICITING", "ETRN"}
 
 // lookupExtension returns the extension of a keyword, 0 if it is none of ours.
 func lookupExtension[T string | []byte](keyword T) extension {
@@ -62,7 +71,7 @@ func (s *Session) offersCustom(name []byte) bool {
 }
 
 // withdraw forgets all offers.
-func (s *Session) withdraw() { s.offers, s.ehlo = 0, nil }
+func (s *Session) withdraw() { s.offers, s.withheld, s.ehlo = 0, 0, nil }
 
 // offer enables what EHLO returned, and returns what of it can be written.
 func (s *Session) offer(lines []string) []string {
@@ -76,12 +85,16 @@ func (s *Session) offer(lines []string) []string {
 	for _, line := range lines {
 		line = strings.TrimRight(line, " ")
 		keyword, params, _ := strings.Cut(line, " ")
-		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine {
+		e := lookupExtension(keyword)
+		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine || !isOffer(e, params) {
 			s.Logger().Error("EHLO returned a line that is no extension", "line", line)
 			continue
 		}
+		if s.mustWithhold(e) {
+			s.withheld |= e
+			continue
+		}
 		kept = append(kept, line)
-		e := lookupExtension(keyword)
 		s.offers |= e
 		if e == 0 || params != "" {
 			s.ehlo = append(s.ehlo, line)
@@ -89,6 +102,37 @@ func (s *Session) offer(lines []string) []string {
 		s.limit(e, params)
 	}
 	return kept
+}
+
+// isOffer checks the parameters of an extension that says what they must be.
+func isOffer(e extension, params string) bool {
+	switch e {
+	case extREQUIRETLS, extRRVS, extETRN: // RFC 8689 §2 (3), RFC 7293 §3.1, RFC 1985 §2: none
+		return params == ""
+	case extDELIVERBY:
+		_, ok := parseMinBy(params)
+		return ok
+	case extFUTURERELEASE:
+		_, _, ok := parseMaxHold(params)
+		return ok
+	case extMTPRIORITY:
+		return params == "" || isPriorityProfile(params)
+	case extNOSOLICITING: // RFC 3865 §2: no classes are no restriction
+		return params == "" || isSolicit(params)
+	}
+	return true
+}
+
+// mustWithhold reports whether an extension must not be offered on this connection, whoever would honour it.
+func (s *Session) mustWithhold(e extension) bool {
+	switch e {
+	case extREQUIRETLS: // RFC 8689 §2: only in TLS
+		return !s.secure
+	case extFUTURERELEASE: // RFC 4865 §4.2 (2): only for submission
+		addr, ok := s.local.(*net.TCPAddr)
+		return s.cfg.lmtp || ok && addr.Port == 25
+	}
+	return false
 }
 
 // limit takes the limits that a line advertises as the ones to enforce.

@@ -96,6 +96,11 @@ type Handler interface {
 	HELP(s *Session, arg string) Reply
 	NOOP(s *Session, arg string) Reply
 
+	// ETRN asks to begin delivery of what is queued for a node (RFC 1985): arg is a domain name, "@" and one for it and all
+	// below it, or "#" and the name of a queue. 250 to 253 say that it began, 458 that it can't, 459 that this client may not
+	// ask for it. It is called only if EHLO returned the line "ETRN", and never within a transaction.
+	ETRN(s *Session, arg string) Reply
+
 	// QUIT says goodbye. The connection is closed after the reply, unless QUIT calls s.Disconnect(false).
 	QUIT(s *Session) Reply
 

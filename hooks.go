@@ -153,6 +153,14 @@ func (s *Session) callNOOP(arg string) (r Reply) {
 	return r
 }
 
+func (s *Session) callETRN(arg string) (r Reply) {
+	defer s.returned("ETRN", &r)
+	if r = s.h.ETRN(s, arg); r.IsZero() {
+		r = replyNoETRN
+	}
+	return r
+}
+
 func (s *Session) callQUIT() (r Reply) {
 	defer s.returned("QUIT", &r)
 	if r = s.h.QUIT(s); r.IsZero() {

@@ -23,7 +23,11 @@ func (s *Session) logMessage(r Reply) {
 	for i := range to {
 		to[i] = tx.recipients[i].Path.String()
 	}
-	s.Logger().Info(text, "transaction", tx.ID(), "from", tx.from.String(), "to", to, "refused", len(tx.refused),
+	log := s.Logger()
+	if level, ok := tx.from.Priority(); ok { // RFC 6710 §4.1 (3)
+		log = log.With("priority", level)
+	}
+	log.Info(text, "transaction", tx.ID(), "from", tx.from.String(), "to", to, "refused", len(tx.refused),
 		"octets", tx.octets, "reply", r.Error())
 }
 

@@ -1,6 +1,9 @@
 package esmtp
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // doMAIL carries out MAIL (RFC 5321 §4.1.1.2).
 func (s *Session) doMAIL(arg []byte) {
@@ -37,6 +40,11 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 	}
 	if size, ok := from.Size(); ok && over(size, s.maxSize) {
 		return replyTooBig // RFC 1870 §6.1
+	}
+	if s.offered(extFUTURERELEASE) {
+		if r := checkHold(from, time.Now()); !r.IsZero() {
+			return r
+		}
 	}
 	s.transactions++
 	s.tx = newTransaction(s, from)

@@ -2,6 +2,7 @@ package esmtp
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
 	"strings"
 )
@@ -11,24 +12,34 @@ type parameter struct {
 	name  string
 	verb  verb                    // where it may stand: verbMAIL or verbRCPT
 	ext   extension               // that enables it
-	check func(value string) bool // nil: takes no value
+	check func(value string) bool // its syntax; nil: takes no value
 	room  int                     // octets by which it lengthens the command line (RFC 5321 §4.1.1.11)
+
+	// allow is what the session says to a value whose syntax is right: limits that EHLO advertised. nil: nothing.
+	allow func(s *Session, value string) Reply
 }
 
 var parameters = [...]parameter{
-	{"SIZE", verbMAIL, extSIZE, isSize, 26},       // RFC 1870 §3
-	{"BODY", verbMAIL, ext8BITMIME, isBody, 17},   // RFC 6152 §2, RFC 3030 §3
-	{"SMTPUTF8", verbMAIL, extSMTPUTF8, nil, 10},  // RFC 6531 §3.1
-	{"RET", verbMAIL, extDSN, isRet, 9},           // RFC 3461 §4.3
-	{"ENVID", verbMAIL, extDSN, isEnvID, 107},     // RFC 3461 §4.4
-	{"AUTH", verbMAIL, extAUTH, isAuthParam, 500}, // RFC 4954 §5
-	{"PRDR", verbMAIL, extPRDR, nil, 5},
-	{"NOTIFY", verbRCPT, extDSN, isNotify, 29}, // RFC 3461 §4.1
-	{"ORCPT", verbRCPT, extDSN, isORcpt, 507},  // RFC 3461 §4.2
+	{"SIZE", verbMAIL, extSIZE, isSize, 26, nil},                               // RFC 1870 §3
+	{"BODY", verbMAIL, ext8BITMIME, isBody, 17, allowBody},                     // RFC 6152 §2, RFC 3030 §3
+	{"SMTPUTF8", verbMAIL, extSMTPUTF8, nil, 10, nil},                          // RFC 6531 §3.1
+	{"RET", verbMAIL, extDSN, isRet, 9, nil},                                   // RFC 3461 §4.3
+	{"ENVID", verbMAIL, extDSN, isEnvID, 107, nil},                             // RFC 3461 §4.4
+	{"AUTH", verbMAIL, extAUTH, isAuthParam, 500, nil},                         // RFC 4954 §5
+	{"PRDR", verbMAIL, extPRDR, nil, 5, nil},                                   // draft-hall-prdr
+	{"REQUIRETLS", verbMAIL, extREQUIRETLS, nil, 11, nil},                      // RFC 8689 §2 (5)
+	{"BY", verbMAIL, extDELIVERBY, isDeliverBy, 17, allowDeliverBy},            // RFC 2852 §2 (5)
+	{"HOLDFOR", verbMAIL, extFUTURERELEASE, isHoldFor, 0, allowHoldFor},        // RFC 4865 §3 (5): one of the two
+	{"HOLDUNTIL", verbMAIL, extFUTURERELEASE, isHoldUntil, 34, allowHoldUntil}, // RFC 4865 §3 (5)
+	{"MT-PRIORITY", verbMAIL, extMTPRIORITY, isPriority, 15, nil},              // RFC 6710 §3 (6)
+	{"SOLICIT", verbMAIL, extNOSOLICITING, isSolicit, 1007, nil},               // RFC 3865 §4.1
+	{"NOTIFY", verbRCPT, extDSN, isNotify, 29, nil},                            // RFC 3461 §4.1
+	{"ORCPT", verbRCPT, extDSN, isORcpt, 507, nil},                             // RFC 3461 §4.2
+	{"RRVS", verbRCPT, extRRVS, isRRVS, 33, nil},                               // RFC 7293 §3.1
 }
 
 // maxParamRoom is more than the parameters of any verb can add to its line.
-const maxParamRoom = 1 << 10
+const maxParamRoom = 2 << 10
 
 // parseParams checks the parameters of MAIL or RCPT. It returns the zero Reply if all of them are known, enabled,
 // well-formed and given once.
@@ -49,7 +60,7 @@ func (s *Session) parseParams(v verb, params []byte) Reply {
 		}
 		i := findParameter(v, name)
 		if i < 0 {
-			if !s.offersCustom(name) {
+			if !s.offersCustom(name) && !s.tolerates(name) {
 				return s.replyUnknownParam(name)
 			}
 			if containsParam(params, name) {
@@ -59,12 +70,17 @@ func (s *Session) parseParams(v verb, params []byte) Reply {
 		}
 		p := &parameters[i]
 		switch {
-		case !s.offered(p.ext) || p.name == "BODY" && equalFold(value, "BINARYMIME") && !s.offered(extBINARYMIME):
-			return s.replyUnknownParam(name)
+		case !s.offered(p.ext):
+			return s.replyNotOffered(p)
 		case seen&(1<<i) != 0:
-			return s.replyParam("Parameter given twice:", name)
+			return p.bad(s.replyParam("Parameter given twice:", name))
 		case hasValue != (p.check != nil), p.check != nil && !p.check(string(value)):
-			return s.replyParam("Bad value of", name)
+			return p.bad(s.replyParam("Bad value of", name))
+		}
+		if p.allow != nil {
+			if r := p.allow(s, string(value)); !r.IsZero() {
+				return r
+			}
 		}
 		seen |= 1 << i
 	}
@@ -77,6 +93,46 @@ func (s *Session) replyParam(text string, name []byte) Reply {
 
 func (s *Session) replyUnknownParam(name []byte) Reply {
 	return Deny(555, 5, 5, 4, "Parameter not recognized: "+string(name[:min(len(name), 64)]))
+}
+
+// replyNotOffered answers a parameter of an extension that was not offered.
+func (s *Session) replyNotOffered(p *parameter) Reply {
+	if p.ext == extREQUIRETLS && s.withheld&p.ext != 0 {
+		return replyNeedREQUIRETLS // it would be honoured in TLS
+	}
+	return s.replyUnknownParam([]byte(p.name))
+}
+
+// bad gives the reply to a bad parameter the detail that its extension asks for.
+func (p *parameter) bad(r Reply) Reply {
+	if p.ext == extMTPRIORITY {
+		r.Enh = Enhanced{5, 5, 2} // RFC 6710 §4.1
+	}
+	return r
+}
+
+// tolerates reports whether an unknown parameter is on the server's list of those that do no harm.
+func (s *Session) tolerates(name []byte) bool {
+	for _, n := range s.cfg.tolerate {
+		if equalFold(name, n) {
+			return true
+		}
+	}
+	return false
+}
+
+// checkTolerate looks for names on that list that are no parameter, or one that must be refused while nobody honours it.
+func checkTolerate(names []string) error {
+	for _, n := range names {
+		known := lookupExtension(n) != 0 || findParameter(verbMAIL, []byte(n)) >= 0 || findParameter(verbRCPT, []byte(n)) >= 0
+		switch {
+		case !isKeyword(n):
+			return fmt.Errorf("esmtp: TolerateParams: %q is not the name of a parameter", n)
+		case known:
+			return fmt.Errorf("esmtp: TolerateParams: %s belongs to an extension: offer that in EHLO", n)
+		}
+	}
+	return nil
 }
 
 func findParameter(v verb, name []byte) int {
@@ -148,6 +204,14 @@ func isSize(v string) bool {
 
 func isBody(v string) bool {
 	return equalFold(v, "7BIT") || equalFold(v, "8BITMIME") || equalFold(v, "BINARYMIME")
+}
+
+// allowBody refuses BINARYMIME where only 8BITMIME was offered (RFC 3030 §3).
+func allowBody(s *Session, v string) Reply {
+	if equalFold(v, "BINARYMIME") && !s.offered(extBINARYMIME) {
+		return s.replyUnknownParam([]byte("BODY"))
+	}
+	return Reply{}
 }
 
 func isRet(v string) bool { return equalFold(v, "FULL") || equalFold(v, "HDRS") }

@@ -71,6 +71,18 @@ var (
 	replyTooManyAuth   = Deny(421, 4, 7, 0, "Too many failed authentications, closing connection").Hangup()
 )
 
+// The replies about extensions that a handler has turned on.
+var (
+	replyNeedREQUIRETLS = Deny(550, 5, 7, 30, "REQUIRETLS support required")               // RFC 8689 §2, §7
+	replyTwoHolds       = Deny(501, 5, 5, 4, "HOLDFOR and HOLDUNTIL exclude each other")   // RFC 4865 §4.2 (9)
+	replyHoldTooLong    = Deny(501, 5, 5, 4, "Held for longer than FUTURERELEASE allows")  // RFC 4865 §4.2 (7), (8)
+	replyHoldPastBy     = Deny(501, 5, 5, 4, "Held for longer than BY gives for delivery") // RFC 4865 §5.2.2
+	replyByTooSoon      = Deny(555, 5, 5, 4, "BY time is under the minimum of DELIVERBY")  // RFC 2852 §3, §4
+	replyNoETRN         = Deny(502, 5, 5, 1, "ETRN is not available")                      // RFC 5321 §4.2.4
+	replySyntaxETRN     = Deny(501, 5, 5, 4, "Syntax: ETRN [@]domain, or ETRN #queue")     // RFC 1985 §5, §5.3
+	replyInMail         = Deny(503, 5, 5, 1, "Not within a mail transaction")              // RFC 1985 §5
+)
+
 // The replies to the recipients of one message.
 var (
 	replyPRDR        = Reply{Code: 353, Lines: []string{"A reply for each recipient follows"}} // draft-hall-prdr

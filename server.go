@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,7 +38,7 @@ type Server struct {
 	// a message. It must not be served on port 25.
 	LMTP bool
 
-	// RequireAuth refuses MAIL, BDAT, VRFY and EXPN with 530 5.7.0 until the client is logged in.
+	// RequireAuth refuses MAIL, BDAT, VRFY, EXPN and ETRN with 530 5.7.0 until the client is logged in.
 	RequireAuth bool
 
 	// AllowInsecureAuth offers PLAIN, LOGIN, OAUTHBEARER and XOAUTH2 in the clear too. Anybody on the way can read them.
@@ -59,6 +60,11 @@ type Server struct {
 
 	// AllowNoHELO accepts MAIL without a HELO or EHLO before it. Default: 503 (RFC 5321 §4.1.4).
 	AllowNoHELO bool
+
+	// TolerateParams names parameters of MAIL and RCPT, such as XOORG, that are accepted though nobody here knows them, and not
+	// offered. Handlers see them with [Path.Param]. Default: 555 for every parameter whose extension was not offered (RFC 5321
+	// §4.1.1.11). A parameter that this package knows can't be named: it would be accepted, and not honoured.
+	TolerateParams []string
 
 	// Logger gets a line for each transaction and each session at info level, and what went wrong in a handler at
 	// error level. Default: slog.Default().
@@ -93,6 +99,7 @@ type config struct {
 	requireAuth  bool
 	insecureAuth bool
 	lmtp         bool
+	tolerate     []string
 	texts        texts
 	log          *slog.Logger
 }
@@ -131,6 +138,7 @@ func (srv *Server) start() error {
 			requireAuth:  srv.RequireAuth,
 			insecureAuth: srv.AllowInsecureAuth,
 			lmtp:         srv.LMTP,
+			tolerate:     slices.Clone(srv.TolerateParams),
 			log:          srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
@@ -151,7 +159,9 @@ func (srv *Server) start() error {
 			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)
 			return
 		}
-		srv.startErr = srv.vet()
+		if srv.startErr = checkTolerate(srv.cfg.tolerate); srv.startErr == nil {
+			srv.startErr = srv.vet()
+		}
 	})
 	return srv.startErr
 }

@@ -41,6 +41,7 @@ type Session struct {
 
 	helo         string
 	offers       extension // what EHLO enabled
+	withheld     extension // what it returned, but can't be had on this connection
 	ehlo         []string  // the lines of it that are more than a keyword of ours
 	esmtp        bool
 	enhanced     bool // write enhanced status codes
@@ -273,6 +274,8 @@ func (s *Session) speaks(v verb) bool {
 		return s.cfg.tls != nil
 	case verbAUTH:
 		return len(s.callMechanisms()) > 0
+	case verbETRN:
+		return s.offered(extETRN)
 	}
 	return true
 }

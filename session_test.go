@@ -150,6 +150,10 @@ func (h *spy) NOOP(s *esmtp.Session, arg string) esmtp.Reply {
 	return h.call(s, "NOOP", arg, h.Default.NOOP(s, arg))
 }
 
+func (h *spy) ETRN(s *esmtp.Session, arg string) esmtp.Reply {
+	return h.call(s, "ETRN", arg, h.Default.ETRN(s, arg))
+}
+
 func (h *spy) QUIT(s *esmtp.Session) esmtp.Reply { return h.call(s, "QUIT", "", h.Default.QUIT(s)) }
 
 func (h *spy) UNKNOWN(s *esmtp.Session, verb, arg string) esmtp.Reply {

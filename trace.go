@@ -2,6 +2,7 @@ package esmtp
 
 import (
 	"net"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -28,6 +29,10 @@ func (s *Session) AppendReceived(b []byte, rcpt string) []byte {
 		b = append(b, "\r\n\tfor <"...)
 		b = append(b, rcpt...)
 		b = append(b, '>')
+	}
+	if level, ok := s.tx.from.Priority(); ok { // RFC 6710 §4.1 (2), §7
+		b = append(b, "\r\n\tPRIORITY "...)
+		b = strconv.AppendInt(b, int64(level), 10)
 	}
 	b = append(b, "; "...)
 	b = time.Now().AppendFormat(b, "Mon, 2 Jan 2006 15:04:05 -0700")

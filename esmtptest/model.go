@@ -31,6 +31,7 @@ type Model struct {
 	helo     string
 	esmtp    bool
 	offers   map[string]string // what EHLO returned: keyword, in upper case, and parameters
+	needsTLS bool              // REQUIRETLS was returned too, but can't be offered in the clear
 	enhanced bool
 	tx       *modelTx
 
@@ -57,13 +58,15 @@ type Rules struct {
 	// NoDisconnect says that no method calls [esmtp.Session.Disconnect]: then only a reply ends the session.
 	// Without it a session may end after any method was called.
 	NoDisconnect bool
+
+	TolerateParams []string
 }
 
 // RulesOf returns the rules of a server.
 func RulesOf(srv *esmtp.Server) Rules {
 	return Rules{
 		Strict: srv.Strict, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
-		BadHeader: srv.BadHeader, Limits: srv.Limits,
+		BadHeader: srv.BadHeader, Limits: srv.Limits, TolerateParams: srv.TolerateParams,
 	}
 }
 
@@ -189,7 +192,7 @@ func (m *Model) answer(verb string, w want) (code int) {
 	switch {
 	case len(w.codes) > 0 && w.codes[0] >= 400:
 		m.errors++
-	case slices.Contains([]string{"HELO", "EHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP"}, verb):
+	case slices.Contains([]string{"HELO", "EHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "ETRN"}, verb):
 		m.junk++
 	}
 	spent := over(m.errors, m.rules.Limits.Errors) || over(m.junk, m.rules.Limits.Junk)

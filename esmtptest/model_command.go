@@ -54,7 +54,7 @@ func (m *Model) command() bool {
 	case verb == "BDAT":
 		m.bdat(arg)
 	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: verb == "HELO" || verb == "EHLO"})
+		m.answer(verb, want{codes: []int{503}, plain: verb == "HELO" || verb == "EHLO" || verb == "LHLO"})
 	default:
 		m.dispatch(name, verb, arg)
 	}
@@ -102,8 +102,51 @@ func (m *Model) dispatch(name, verb, arg string) {
 		if c, ok := m.call(verb, arg); ok {
 			m.answer(verb, wanted(c))
 		}
+	case "ETRN":
+		m.etrn(arg)
+	case "LHLO", "STARTTLS", "AUTH":
+		m.notHere(verb, arg)
 	default:
 		m.unknown(verb, arg)
+	}
+}
+
+// etrn is RFC 1985 §5.
+func (m *Model) etrn(arg string) {
+	_, offered := m.offers["ETRN"]
+	switch {
+	case !m.esmtp, m.tx != nil && offered:
+		m.answer("ETRN", wants(503))
+	case !offered:
+		m.answer("ETRN", wants(502))
+	case !isNode.MatchString(arg):
+		m.answer("ETRN", wants(501))
+	default:
+		if c, ok := m.call("ETRN", arg); ok {
+			m.answer("ETRN", wanted(c))
+		}
+	}
+}
+
+// A label is longer than 63 octets only in the engine's tests of domains.
+var isNode = regexp.MustCompile(`^(@?` + label + `(\.` + label + `)+|#[!-~]+)$`)
+
+// notHere are verbs for a server that speaks LMTP, has a certificate, has users, or trusts this client: the model's has, and does, not.
+func (m *Model) notHere(verb, arg string) {
+	_, offered := m.offers["AUTH"]
+	switch {
+	case verb == "LHLO":
+		m.answer(verb, want{codes: []int{500}, plain: true})
+	case verb == "STARTTLS" && arg != "", verb == "AUTH" && m.esmtp && m.tx == nil && arg == "":
+		m.answer(verb, wants(501))
+	case verb == "STARTTLS":
+		m.answer(verb, wants(502))
+	case verb == "AUTH" && offered:
+		m.answer(verb, wants(503, 504))
+	case verb == "AUTH":
+		m.answer(verb, wants(503))
+	default:
+		m.answer(verb, wants(550))
 	}
 }
 
@@ -128,9 +171,10 @@ func (m *Model) hello(verb, arg string) {
 		r = m.replies[0]
 	}
 	if m.answer(verb, w) == 250 || len(w.codes) > 0 && w.codes[0] == 250 {
-		m.tx, m.helo, m.esmtp, m.enhanced, m.offers = nil, arg, verb == "EHLO", true, nil
+		m.tx, m.helo, m.esmtp, m.enhanced, m.offers, m.needsTLS = nil, arg, verb == "EHLO", true, nil, false
 		if m.esmtp && r.Code == 250 {
 			m.offer(r.Lines)
+			m.needsTLS = slices.Contains(c.Reply.Lines, "REQUIRETLS")
 		}
 	}
 }

@@ -18,6 +18,8 @@ type parameter struct {
 const (
 	xtext = `(?:[!-*,-<>-~]|\+[2-6][0-9A-F]|\+7[0-9A-E])+` // printable once decoded (RFC 3461 §4)
 	word  = `(?i:SUCCESS|FAILURE|DELAY)`
+	utc   = `[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}[Zz]` // the model's own dates are all right, and in UTC
+	class = `[A-Za-z][A-Za-z0-9._:-]*`
 )
 
 var parameters = map[string]map[string]parameter{
@@ -27,10 +29,20 @@ var parameters = map[string]map[string]parameter{
 		"SMTPUTF8": {"SMTPUTF8", 10, nil},
 		"RET":      {"DSN", 9, regexp.MustCompile(`^(?i:FULL|HDRS)$`)},
 		"ENVID":    {"DSN", 107, regexp.MustCompile(`^` + xtext + `$`)},
+		"AUTH":     {"AUTH", 500, regexp.MustCompile(`^` + xtext + `$`)},
+		"PRDR":     {"PRDR", 5, nil},
+
+		"REQUIRETLS":  {"REQUIRETLS", 11, nil},
+		"BY":          {"DELIVERBY", 17, regexp.MustCompile(`^([+-]?[0-9]{1,9};[Nn]|\+?0*[1-9][0-9]*;[Rr])[Tt]?$`)},
+		"HOLDFOR":     {"FUTURERELEASE", 0, regexp.MustCompile(`^[1-9][0-9]{0,8}$`)},
+		"HOLDUNTIL":   {"FUTURERELEASE", 34, regexp.MustCompile(`^` + utc + `$`)},
+		"MT-PRIORITY": {"MT-PRIORITY", 15, regexp.MustCompile(`^(-?[1-9]|0)$`)},
+		"SOLICIT":     {"NO-SOLICITING", 1007, regexp.MustCompile(`^` + class + `(,` + class + `)*$`)},
 	},
 	"RCPT": {
 		"NOTIFY": {"DSN", 29, regexp.MustCompile(`^((?i:NEVER)|` + word + `(,` + word + `)*)$`)},
 		"ORCPT":  {"DSN", 507, regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9-]*;` + xtext + `$`)},
+		"RRVS":   {"RRVS", 33, regexp.MustCompile(`^` + utc + `(;[CRcr])?$`)},
 	},
 }
 
@@ -38,6 +50,8 @@ var parameters = map[string]map[string]parameter{
 var notParameters = map[string]bool{
 	"8BITMIME": true, "DSN": true, "PIPELINING": true, "ENHANCEDSTATUSCODES": true, "CHUNKING": true,
 	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true,
+	"STARTTLS": true, "AUTH": true, "PRDR": true, "REQUIRETLS": true, "DELIVERBY": true, "FUTURERELEASE": true, "MT-PRIORITY": true,
+	"RRVS": true, "NO-SOLICITING": true, "ETRN": true, "XCLIENT": true, "XFORWARD": true,
 }
 
 var isValue = regexp.MustCompile(`^[!-<>-~]+$`)
@@ -54,8 +68,9 @@ func (m *Model) checkParams(verb, params string) int {
 		name = strings.ToUpper(name)
 		def, known := parameters[verb][name]
 		_, custom := m.offers[name]
+		tolerated := slices.ContainsFunc(m.rules.TolerateParams, func(n string) bool { return strings.EqualFold(n, name) })
 		if !known {
-			if !custom || notParameters[name] {
+			if (!custom || notParameters[name]) && !tolerated {
 				return 555
 			}
 			if hasParam(list[i+1:], name) {
@@ -68,16 +83,52 @@ func (m *Model) checkParams(verb, params string) int {
 			offered = false
 		}
 		switch {
+		case !offered && name == "REQUIRETLS" && m.needsTLS:
+			return 550 // RFC 8689 §7
 		case !offered:
 			return 555
 		case seen[name], has != (def.value != nil), has && !def.value.MatchString(value):
 			return 501
 		case name == "ENVID" && len(value) > 100, name == "ORCPT" && len(value) > 500:
 			return 501
+		case m.overOffer(name, value) != 0:
+			return m.overOffer(name, value)
 		}
 		seen[name] = true
 	}
+	if seen["HOLDFOR"] && (seen["HOLDUNTIL"] || seen["BY"] && atoi(value(list, "HOLDFOR")) > atoi(value(list, "BY"))) ||
+		seen["HOLDUNTIL"] && seen["BY"] && value(list, "HOLDUNTIL") > "2030" { // RFC 4865 §4.2 (9), §5.2.2
+		return 501
+	}
 	return 0
+}
+
+// overOffer is the reply to a value that is over what EHLO said: RFC 2852 §3, RFC 4865 §4.2 (7), (8).
+func (m *Model) overOffer(name, value string) int {
+	limits := strings.Fields(m.offers["FUTURERELEASE"])
+	switch {
+	case name == "BY" && strings.ContainsAny(value, "Rr") && atoi(value) < atoi(m.offers["DELIVERBY"]):
+		return 555
+	case name == "HOLDFOR" && atoi(value) > atoi(limits[0]), name == "HOLDUNTIL" && strings.ToUpper(value) > limits[1]:
+		return 501
+	}
+	return 0
+}
+
+// atoi reads the number at the front of a value.
+func atoi(s string) int {
+	n, _ := strconv.Atoi(regexp.MustCompile(`^[+-]?[0-9]*`).FindString(s))
+	return n
+}
+
+// value returns the value of a parameter.
+func value(list []string, name string) string {
+	for _, p := range list {
+		if key, value, _ := strings.Cut(p, "="); strings.EqualFold(key, name) {
+			return value
+		}
+	}
+	return ""
 }
 
 func hasParam(list []string, name string) bool {
@@ -122,7 +173,7 @@ func (m *Model) calledFor(verb, arg string) bool {
 		return false
 	}
 	raw, params := m.calls[0].Args[0], m.calls[0].Args[1]
-	refused := len(m.replies) > 0 && slices.Contains([]int{501, 552, 553, 555}, m.replies[0].Code)
+	refused := len(m.replies) > 0 && slices.Contains([]int{501, 550, 552, 553, 555}, m.replies[0].Code)
 	return strings.Contains(arg, raw) && strings.HasSuffix(arg, params) && (raw != "" || strings.Contains(arg, "<>")) &&
 		(!refused || slices.Contains(wanted(m.calls[0]).codes, m.replies[0].Code))
 }
@@ -143,7 +194,7 @@ func (m *Model) mail(arg string) {
 	case known && over(sizeOf(params), m.maxSize): // RFC 1870 §6.1
 		m.answer("MAIL", wants(552))
 	case !known && !called:
-		m.answer("MAIL", wants(501, 552, 553, 555))
+		m.answer("MAIL", wants(501, 550, 552, 553, 555))
 	default:
 		if !known {
 			raw, params = m.calls[0].Args[0], m.calls[0].Args[1]

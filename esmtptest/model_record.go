@@ -151,6 +151,12 @@ func (r *Recorder) NOOP(s *esmtp.Session, arg string) (reply esmtp.Reply) {
 	return r.Handler.NOOP(s, arg)
 }
 
+// ETRN writes down the call.
+func (r *Recorder) ETRN(s *esmtp.Session, arg string) (reply esmtp.Reply) {
+	defer r.begin(s, &reply, "ETRN", arg)()
+	return r.Handler.ETRN(s, arg)
+}
+
 // QUIT writes down the call.
 func (r *Recorder) QUIT(s *esmtp.Session) (reply esmtp.Reply) {
 	defer r.begin(s, &reply, "QUIT")()

@@ -84,7 +84,7 @@ func (w want) andClose() want {
 // usual are the codes that the zero Reply stands for.
 var usual = map[string]int{
 	"CONNECT": 220, "HELO": 250, "EHLO": 250, "MAIL": 250, "RCPT": 250, "DATA": 354, "EOM": 250, "RSET": 250,
-	"VRFY": 252, "EXPN": 502, "HELP": 214, "NOOP": 250, "QUIT": 221, "UNKNOWN": 500,
+	"VRFY": 252, "EXPN": 502, "HELP": 214, "NOOP": 250, "ETRN": 502, "QUIT": 221, "UNKNOWN": 500,
 }
 
 // possible reports whether a verb can have a reply code; with any other one the client gets 451.

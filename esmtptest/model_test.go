@@ -64,6 +64,7 @@ func (c *chaos) VRFY(*esmtp.Session, string) esmtp.Reply           { return c.do
 func (c *chaos) EXPN(*esmtp.Session, string) esmtp.Reply           { return c.do() }
 func (c *chaos) HELP(*esmtp.Session, string) esmtp.Reply           { return c.do() }
 func (c *chaos) NOOP(*esmtp.Session, string) esmtp.Reply           { return c.do() }
+func (c *chaos) ETRN(*esmtp.Session, string) esmtp.Reply           { return c.do() }
 func (c *chaos) QUIT(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) UNKNOWN(_ *esmtp.Session, _, _ string) esmtp.Reply { return c.do() }
 
@@ -89,6 +90,9 @@ func (c *chaos) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 		r.Lines = append(r.Lines, "XOORG", "SIZE 90", "bad line!\r\n250 X", "-x", "LIMITS RCPTMAX=1 MAILMAX=2")
 	case 11:
 		r.Lines = append(r.Lines, "XOORG")
+	case 12, 13, 14:
+		r.Lines = append(r.Lines, "REQUIRETLS", "DELIVERBY 10", "FUTURERELEASE 90 2099-01-01T00:00:00Z", "MT-PRIORITY MIXER", "RRVS",
+			"NO-SOLICITING net.example:ADV", "ETRN", "PRDR", "DELIVERBY x", "FUTURERELEASE")
 	}
 	return r
 }
@@ -101,7 +105,8 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
 		Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
-		BareNewlines: esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
+		TolerateParams: [][]string{nil, {"XLAX"}}[intn(2)],
+		BareNewlines:   esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),
 			Recipients: pick(0, 0, 1, 2), Messages: pick(0, 0, 1, 2), Errors: pick(0, -1, -1, 2), Junk: pick(0, -1, 1, 3),
@@ -109,6 +114,7 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 		},
 	}
 	return func(s *esmtp.Server) {
+		s.TolerateParams = srv.TolerateParams
 		s.Strict, s.AllowNoHELO, s.BareNewlines, s.BadHeader, s.Limits = srv.Strict, srv.AllowNoHELO, srv.BareNewlines, srv.BadHeader, srv.Limits
 	}
 }

@@ -69,7 +69,8 @@ func (g *generator) stray() {
 	case 1:
 		g.add(g.pick("VRFY a", "VRFY", "EXPN list", "VRFY é SMTPUTF8", "VRFY é", "VRFY x SMTPUTF8", "EXPN SMTPUTF8"))
 	case 2:
-		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "AUTH PLAIN", "", " ", "MAİL FROM:<>"))
+		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "STARTTLS x", "AUTH", "AUTH PLAIN", "LHLO c.example",
+			"ETRN", "ETRN c.example", "ETRN @c.example", "ETRN c", "ETRN #q", "", " ", "MAİL FROM:<>"))
 	case 3:
 		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]"))
 	case 4:
@@ -104,6 +105,11 @@ func (g *generator) mail() string {
 			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER",
 			"XOORG=é", "XOORG=a\u2003SMTPUTF8")
 	}
+	if g.one(3) {
+		line += " " + g.pick("REQUIRETLS", "BY=120;R", "BY=9;RT", "BY=-5;N", "BY=0;R", "HOLDFOR=60", "HOLDFOR=100", "HOLDFOR=60 BY=50;R",
+			"HOLDFOR=60 HOLDUNTIL=2030-01-01T00:00:00Z", "HOLDUNTIL=2031-01-01T00:00:00Z", "HOLDUNTIL=2099-01-01T00:00:00Z BY=1;N",
+			"MT-PRIORITY=-9", "MT-PRIORITY=10", "SOLICIT=a,b:c", "SOLICIT=1", "SOLICIT="+strings.Repeat("s", 900), "XLAX=1", "PRDR", "AUTH=<>")
+	}
 	return line
 }
 
@@ -115,7 +121,8 @@ func (g *generator) rcpt() string {
 	}
 	line := "RCPT TO:" + to
 	for g.one(4) {
-		line += " " + g.pick("NOTIFY=NEVER", "NOTIFY=success,DELAY", "NOTIFY=", "ORCPT=rfc822;a+40b", "ORCPT=utf-8;é", "SIZE=1", "XOORG=1", "ORCPT=;x")
+		line += " " + g.pick("NOTIFY=NEVER", "NOTIFY=success,DELAY", "NOTIFY=", "ORCPT=rfc822;a+40b", "ORCPT=utf-8;é", "SIZE=1", "XOORG=1", "ORCPT=;x",
+			"RRVS=2020-01-01T00:00:00Z", "RRVS=2020-01-01T00:00:00Z;C", "RRVS=x", "XLAX")
 	}
 	return line
 }

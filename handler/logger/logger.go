@@ -139,6 +139,10 @@ func (l *layer) NOOP(s *esmtp.Session, arg string) esmtp.Reply {
 	return l.log(s, "NOOP", l.Handler.NOOP(s, arg), "arg", clean(arg))
 }
 
+func (l *layer) ETRN(s *esmtp.Session, arg string) esmtp.Reply {
+	return l.log(s, "ETRN", l.Handler.ETRN(s, arg), "arg", clean(arg))
+}
+
 func (l *layer) QUIT(s *esmtp.Session) esmtp.Reply {
 	return l.log(s, "QUIT", l.Handler.QUIT(s))
 }
