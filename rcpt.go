@@ -9,6 +9,8 @@ func (s *Session) doRCPT(arg []byte) {
 		s.reply(verbRCPT, replyAfterBDAT)
 	case over(len(s.tx.recipients)+1, s.maxRcpts):
 		s.overLimit(verbRCPT, replyTooManyRcpts)
+	case s.overRate(eventRecipient, s.cfg.rates.Recipients):
+		s.overLimit(verbRCPT, replyTooFast)
 	default:
 		s.reply(verbRCPT, s.addRecipient(arg))
 	}
