@@ -3,6 +3,7 @@ package esmtp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"runtime/debug"
 	"time"
 )
@@ -93,8 +94,8 @@ func (s *Session) finish(dozing *bool) {
 		s.guard("Closed", func() { s.h.Closed(s, s.reason) })
 	}
 	s.cancelContext(errors.Join(context.Canceled, s.reason))
-	s.srv.dismiss(s)
 	s.logEnd()
+	s.srv.dismiss(s) // last, as Shutdown returns now
 	if s.done != nil {
 		close(s.done)
 	}
@@ -164,5 +165,7 @@ func (s *Session) guard(hook string, f func()) {
 }
 
 func (s *Session) logPanic(hook string, p any) {
-	s.Logger().Error("panic in a handler", "verb", hook, "panic", p, "stack", string(debug.Stack()))
+	if s.cfg.log.Enabled(context.Background(), slog.LevelError) { // the stack costs more than a message
+		s.Logger().Error("panic in a handler", "verb", hook, "panic", p, "stack", string(debug.Stack()))
+	}
 }

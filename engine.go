@@ -97,7 +97,7 @@ func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 			return ErrShutdown
 		}
 		err := s.in.fill()
-		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) {
+		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.srv.draining.Load() {
 			return err
 		}
 		s.clock.read = 0 // it was not this deadline that passed
