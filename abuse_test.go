@@ -74,7 +74,7 @@ func TestForbidEarly(t *testing.T) {
 	}{
 		{"NOOP\r\n", true},
 		{"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nRCPT TO:<e@d.example>\r\nDATA\r\n", true},
-		{"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 2 LAST\r\nx\nQUIT\r\n", true},
+		{"MAIL FROM:<a@b.example>\r\nRCPT TO:<c@d.example>\r\nBDAT 3 LAST\r\nx\r\nQUIT\r\n", true},
 		{"MAIL FROM:<a@b.example>\r\nRSET\r\nQUIT\r\n", true},
 		{"NOOP\r\nMAIL FROM:<a@b.example>\r\n", false},
 		{"VRFY a\r\nQUIT\r\n", false},
@@ -86,14 +86,14 @@ func TestForbidEarly(t *testing.T) {
 		c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...")
 		c.SendRaw(test.send)
 		text := ""
-		for !strings.Contains(text, "554 5.5.0") && !strings.Contains(text, "354") && !strings.Contains(text, "221") && text != "250 2.0.0 OK" {
+		for !strings.Contains(text, "554 ") && !strings.Contains(text, "354") && !strings.Contains(text, "221") && text != "250 2.0.0 OK" {
 			lines, err := c.ReadReply()
 			if err != nil {
 				t.Fatal(err)
 			}
 			text = strings.Join(lines, "\n")
 		}
-		if got := !strings.HasPrefix(text, "554 5.5.0"); got != test.ok {
+		if got := !strings.HasPrefix(text, "554"); got != test.ok {
 			t.Errorf("%q: got %q, want ok %v", test.send, text, test.ok)
 		}
 		if !test.ok {

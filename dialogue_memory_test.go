@@ -20,6 +20,7 @@ func (taker) HEADER(*esmtp.Session, string, string) esmtp.Reply { return esmtp.R
 // quiet is a server that logs nothing.
 func quiet(limits esmtp.Limits) *esmtp.Server {
 	return &esmtp.Server{Hostname: "mx.example.org", Limits: limits, Logger: slog.New(slog.DiscardHandler),
+		Timeouts:   esmtp.Timeouts{ErrorDelay: -1},
 		NewHandler: func(*esmtp.Session) esmtp.Handler { return new(taker) }}
 }
 

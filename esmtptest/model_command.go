@@ -102,9 +102,25 @@ func (m *Model) dispatch(name, verb, arg string) {
 		if c, ok := m.call(verb, arg); ok {
 			m.answer(verb, wanted(c))
 		}
+	case "LHLO", "STARTTLS", "AUTH":
+		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
 	}
+}
+
+// missing are the verbs of what a plain SMTP server has not got: LMTP (RFC 2033), TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
+func (m *Model) missing(verb, arg string) {
+	code := 503
+	switch {
+	case verb == "LHLO":
+		code = 500
+	case verb == "STARTTLS" && arg == "":
+		code = 502
+	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
+		code = 501
+	}
+	m.answer(verb, want{codes: []int{code}, plain: verb == "LHLO"})
 }
 
 // hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew.

@@ -100,7 +100,8 @@ type chooser func(n int) int
 func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
-		Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
+		Timeouts: esmtp.Timeouts{ErrorDelay: -1}, // a model has no time for it
+		Strict:   intn(3) == 0, AllowNoHELO: intn(3) == 0,
 		BareNewlines: esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),
