@@ -54,7 +54,7 @@ func (m *Model) command() bool {
 	case verb == "BDAT":
 		m.bdat(arg)
 	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: verb == "HELO" || verb == "EHLO"})
+		m.answer(verb, want{codes: []int{503}, plain: isHello(verb)})
 	default:
 		m.dispatch(name, verb, arg)
 	}
@@ -247,3 +247,6 @@ func (m *Model) unknown(verb, arg string) {
 		}
 	}
 }
+
+// isHello reports whether a verb's reply has no enhanced status code (RFC 2034 §4).
+func isHello(verb string) bool { return verb == "HELO" || verb == "EHLO" || verb == "LHLO" }
