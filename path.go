@@ -42,13 +42,13 @@ func (p Path) String() string {
 // IsPostmaster reports whether p is the address that every server must accept mail for: <postmaster>
 // without a domain, or postmaster at the given domain, in any case (RFC 5321 §4.5.1).
 func (p Path) IsPostmaster(domain string) bool {
-	return strings.EqualFold(p.local, "postmaster") && (p.domain == "" || strings.EqualFold(p.domain, domain))
+	return equalFold(p.local, "postmaster") && (p.domain == "" || equalFold(p.domain, domain))
 }
 
 // Param returns the value of an ESMTP parameter as it was sent, and whether it was there. The name is
 // compared without case; a parameter without a value has the empty one.
 func (p Path) Param(name string) (value string, ok bool) {
-	for param := range strings.FieldsSeq(p.params) {
+	for param := range strings.SplitSeq(p.params, " ") { // not Fields: there are more spaces in UTF-8
 		key, value, _ := strings.Cut(param, "=")
 		if equalFold(key, name) {
 			return value, true

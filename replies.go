@@ -102,7 +102,7 @@ func (s *Session) checkReply(hook string, r Reply, allowed func(code int) bool) 
 	switch {
 	case r.Code == 0 && r.Close:
 		return r // Drop
-	case r.Code > 599 || !allowed(r.Code):
+	case r.Code > 599 || r.Code/10%10 > 5 || !allowed(r.Code): // RFC 5321 §4.2
 		s.Logger().Error("handler returned a reply that this verb can't have", "verb", hook, "reply", r.Error())
 		return replyLocalError
 	case r.Code == 421 || r.Code == 521: // RFC 5321 §3.8, RFC 7504 §3
