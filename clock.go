@@ -71,6 +71,9 @@ func (s *Session) expectWrite() error {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false // before t costs an allocation
+	}
 	var t net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }

@@ -75,14 +75,17 @@ func (s *Session) waitCommand(mayDoze bool) error {
 		s.in.size = chunkBuffer // a line that is longer
 	}
 	limit := s.patience(s.cfg.timeouts.Command)
-	if !mayDoze || limit > 0 && limit <= 2*dozeAfter {
+	if limit > 0 && limit <= 2*dozeAfter || s.elapsed() > s.waiting+dozeAfter {
 		return s.await(StateWaiting, s.waiting, limit)
 	}
-	err := s.await(StateWaiting, s.waiting, dozeAfter)
-	if isTimeout(err) && !s.timeIsUp() {
+	err := s.await(StateWaiting, s.waiting, dozeAfter) // for the rest of a command too: that leaves the deadline alone
+	switch {
+	case !isTimeout(err) || s.timeIsUp():
+		return err
+	case mayDoze:
 		return errDoze
 	}
-	return err
+	return s.await(StateWaiting, s.waiting, limit)
 }
 
 // await waits for octets until limit after begin. A wait that a shutdown has cut short, but that is not to end now, goes on.

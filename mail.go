@@ -75,6 +75,7 @@ func (s *Session) endTransaction() {
 		return
 	}
 	s.tx = nil
+	s.lastRcpts = len(tx.recipients)
 	s.separator = ""
 	s.chunkMode = false
 	tx.end()

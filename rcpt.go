@@ -39,6 +39,9 @@ func (s *Session) addRecipient(arg []byte) Reply {
 	r := s.checkReply("RCPT", s.callRCPT(to), isFinal)
 	switch {
 	case r.Code/100 == 2:
+		if n := len(tx.recipients); n == 1 && n == cap(tx.recipients) && s.lastRcpts > 2 {
+			tx.recipients = append(make([]Recipient, 0, s.lastRcpts), tx.recipients...)
+		}
 		tx.recipients = append(tx.recipients, Recipient{to, r})
 	case !over(len(tx.refused)+1, max(s.cfg.limits.Recipients, defaultRecipients)):
 		tx.refused = append(tx.refused, Recipient{to, r})
