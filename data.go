@@ -79,7 +79,7 @@ func (s *Session) waitData(r *rate, n int64) error {
 	}
 	s.in.size = chunkBuffer
 	r.octets += n
-	now, limit := s.elapsed(), s.cfg.timeouts.Data
+	now, limit := s.elapsed(), s.patience(s.cfg.timeouts.Data)
 	if s.hijacked {
 		return ErrHijacked
 	}

@@ -131,7 +131,7 @@ const (
 func (s *Session) hangUp() {
 	defer s.conn.Close()
 	switch s.reason {
-	case ErrRefused, ErrHangup, ErrProtocol, ErrTooMany, ErrTooManyErrors:
+	case ErrRefused, ErrHangup, ErrEarlyTalker, ErrNotSMTP, ErrProtocol, ErrTooMany, ErrTooManyErrors:
 	default:
 		return // it left, or is silent
 	}

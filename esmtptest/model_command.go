@@ -54,7 +54,7 @@ func (m *Model) command() bool {
 	case verb == "BDAT":
 		m.bdat(arg)
 	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: verb == "HELO" || verb == "EHLO" || verb == "LHLO"})
+		m.answer(verb, want{codes: []int{503}, plain: isHello(verb)})
 	default:
 		m.dispatch(name, verb, arg)
 	}
@@ -105,7 +105,7 @@ func (m *Model) dispatch(name, verb, arg string) {
 	case "ETRN":
 		m.etrn(arg)
 	case "LHLO", "STARTTLS", "AUTH":
-		m.notHere(verb, arg)
+		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
 	}
@@ -131,23 +131,18 @@ func (m *Model) etrn(arg string) {
 // A label is longer than 63 octets only in the engine's tests of domains.
 var isNode = regexp.MustCompile(`^(@?` + label + `(\.` + label + `)+|#[!-~]+)$`)
 
-// notHere are verbs for a server that speaks LMTP, has a certificate, has users, or trusts this client: the model's has, and does, not.
-func (m *Model) notHere(verb, arg string) {
-	_, offered := m.offers["AUTH"]
+// missing are the verbs of what a plain SMTP server has not got: LMTP (RFC 2033), TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
+func (m *Model) missing(verb, arg string) {
+	code := 503
 	switch {
 	case verb == "LHLO":
-		m.answer(verb, want{codes: []int{500}, plain: true})
-	case verb == "STARTTLS" && arg != "", verb == "AUTH" && m.esmtp && m.tx == nil && arg == "":
-		m.answer(verb, wants(501))
-	case verb == "STARTTLS":
-		m.answer(verb, wants(502))
-	case verb == "AUTH" && offered:
-		m.answer(verb, wants(503, 504))
-	case verb == "AUTH":
-		m.answer(verb, wants(503))
-	default:
-		m.answer(verb, wants(550))
+		code = 500
+	case verb == "STARTTLS" && arg == "":
+		code = 502
+	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
+		code = 501
 	}
+	m.answer(verb, want{codes: []int{code}, plain: verb == "LHLO"})
 }
 
 // hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew.
@@ -275,3 +270,6 @@ func (m *Model) unknown(verb, arg string) {
 		}
 	}
 }
+
+// isHello reports whether a verb's reply has no enhanced status code (RFC 2034 §4).
+func isHello(verb string) bool { return verb == "HELO" || verb == "EHLO" || verb == "LHLO" }
