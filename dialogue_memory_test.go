@@ -24,9 +24,9 @@ func quiet(limits esmtp.Limits) *esmtp.Server {
 		NewHandler: func(*esmtp.Session) esmtp.Handler { return new(taker) }}
 }
 
-// endless sends octets so many times, drops the replies, and returns how much of the heap the session holds on to when all is
+// flood sends octets so many times, drops the replies, and returns how much of the heap the session holds on to when all is
 // done, and whether the server was there to the end.
-func endless(t *testing.T, srv *esmtp.Server, script, octets string, times int) (grown int64, open bool) {
+func flood(t *testing.T, srv *esmtp.Server, script, octets string, times int) (grown int64, open bool) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := esmtptest.Dial(t, srv)
@@ -85,7 +85,7 @@ func TestMemoryStaysFlat(t *testing.T) {
 		{"messages", greeting + ehlo, block("MAIL FROM:<a@me.example>\r\nRCPT TO:<b@me.example>\r\nDATA\r\nA: b\r\n\r\nc\r\n.\r\n"), 512},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			grown, open := endless(t, quiet(off), test.script, test.octets, test.kib<<10/len(test.octets))
+			grown, open := flood(t, quiet(off), test.script, test.octets, test.kib<<10/len(test.octets))
 			if grown > 256<<10 || !open {
 				t.Errorf("got %d KiB more after %d KiB, open: %v; want less than 256 KiB and open", grown>>10, test.kib, open)
 			}
@@ -139,7 +139,7 @@ func TestFloodsAreCut(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			const most = 3 << 20
 			srv := quiet(esmtp.Limits{MessageBytes: 1 << 20})
-			if _, open := endless(t, srv, test.script, test.octets, most/len(test.octets)); open {
+			if _, open := flood(t, srv, test.script, test.octets, most/len(test.octets)); open {
 				t.Errorf("got %d octets read, want the connection closed before", most)
 			}
 		})
