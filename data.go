@@ -1,6 +1,9 @@
 package esmtp
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // doDATA carries out DATA (RFC 5321 §4.1.1.4).
 func (s *Session) doDATA(arg []byte) {
@@ -102,11 +105,19 @@ func (m *message) hopeless() bool {
 	if m.verdict.Code == 0 {
 		return true // the handler said Drop
 	}
-	limit := m.s.maxSize + m.s.maxSize/2
-	if m.s.maxSize == 0 {
-		limit = maxRefused
+	return m.octets > m.s.patience()
+}
+
+// patience is how many octets of a refused message are read on: half as many again as the limit.
+func (s *Session) patience() int64 {
+	switch n := s.maxSize; {
+	case n == 0:
+		return maxRefused
+	case n > math.MaxInt64/2:
+		return n
+	default:
+		return max(n+n/2, chunkBuffer)
 	}
-	return m.octets > max(limit, chunkBuffer)
 }
 
 // giveUp ends the session in the middle of a message: what follows can't be told from commands.
