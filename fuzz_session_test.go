@@ -100,8 +100,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// FuzzSessionInStep: with any octets, each run of the session agrees with the reference model, however they are torn apart.
-func FuzzSessionInStep(f *testing.F) {
+// FuzzDialogue: with any octets, each run of the session agrees with the reference model, however they are torn apart.
+func FuzzDialogue(f *testing.F) {
 	esmtptest.Fuzz(f, func(s *esmtp.Session) esmtp.Handler { return esmtp.Default{} })
 }
 
