@@ -102,7 +102,7 @@ func (l *layer) Secured(s *esmtp.Session) {
 	l.Handler.Secured(s)
 }
 
-// AUTH logs who tried by which mechanism; nothing of the exchange. What the engine logs of it says who it was.
+// AUTH logs the mechanism, and nothing of the exchange; the engine logs who it was.
 func (l *layer) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
 	return l.log(s, "AUTH", l.Handler.AUTH(s, mechanism, x), "mechanism", clean(mechanism))
 }
