@@ -128,7 +128,7 @@ func TestHTTPAndTLSOnAMailPort(t *testing.T) {
 
 func TestErrorsAreAnsweredLaterAndLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		srv, why := withEndings(&esmtp.Server{Limits: esmtp.Limits{Errors: 4}})
+		srv, why := withEndings(&esmtp.Server{Limits: esmtp.Limits{Errors: 4}, Timeouts: esmtp.Timeouts{ErrorDelay: time.Second}})
 		c := esmtptest.Dial(t, srv)
 		c.Patience = 0
 		c.Expect("220 *")

@@ -21,6 +21,7 @@ type chunky struct {
 	size   int
 	mode   bool
 	short  string // what is wrong with the chunk before unless it was the last
+	half   bool   // the chunk before ended with a CR, though there was room for its LF in the next one
 	wrong  string
 }
 
@@ -44,6 +45,8 @@ func (h *chunky) BODY(s *esmtp.Session, chunk []byte) esmtp.Reply {
 		h.wrong = h.short
 	case len(chunk) == 0:
 		h.wrong = "empty chunk"
+	case h.half && chunk[0] == '\n':
+		h.wrong = "a CRLF was torn apart"
 	case len(chunk) > h.size:
 		h.wrong = fmt.Sprintf("chunk of %d octets, want %d at most", len(chunk), h.size)
 	case h.mode && bytes.Contains(bytes.TrimSuffix(chunk, []byte("\r\n")), []byte("\r\n")):
@@ -52,6 +55,7 @@ func (h *chunky) BODY(s *esmtp.Session, chunk []byte) esmtp.Reply {
 		short = fmt.Sprintf("%q is neither a line, nor as large as a chunk can be, nor the last", chunk)
 	}
 	h.short = short
+	h.half = h.mode && h.size > 1 && bytes.HasSuffix(chunk, []byte("\r"))
 	h.chunks = append(h.chunks, bytes.Clone(chunk))
 	h.turn(s)
 	return esmtp.Reply{}

@@ -16,8 +16,8 @@ type clock struct {
 // stressTime is the longest that a client is waited for while the server is near its limit of connections.
 const stressTime = 10 * time.Second
 
-// patience is a time limit, cut short while the server is under stress.
-func (s *Session) patience(limit time.Duration) time.Duration {
+// hurried is a time limit, cut short while the server is under stress.
+func (s *Session) hurried(limit time.Duration) time.Duration {
 	if s.srv.stressed.Load() && (limit <= 0 || limit > stressTime) {
 		return stressTime
 	}

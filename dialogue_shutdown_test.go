@@ -178,7 +178,7 @@ func TestAReadErrorInAMessageIsTheEnd(t *testing.T) {
 			go func() { ended <- srv.ServeConn(conn) }()
 			c.Run(opening + start)
 			c.Send("A: b", "", "NOOP", "NOOP")
-			c.Send("NOOP")
+			c.Conn.Write([]byte("NOOP\r\n")) // it may be closed already
 			if got := <-ended; got == nil {
 				t.Errorf("%v: got nil, want a reason", err)
 			}

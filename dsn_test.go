@@ -52,15 +52,19 @@ func TestDSNParameters(t *testing.T) {
 
 // What hooks see of them is decoded.
 func TestDSNValues(t *testing.T) {
-	srv, _ := newSpy(do("RCPT", func(s *esmtp.Session) {
-		if from := s.Transaction().From(); from.Ret() != "HDRS" || from.EnvID() != "a+b=c" {
-			t.Errorf("got RET %q ENVID %q, want HDRS a+b=c", from.Ret(), from.EnvID())
-		}
-	}))
-	var path esmtp.Path
-	srv.NewHandler = func(*esmtp.Session) esmtp.Handler { return &pathTaker{path: &path} }
+	var path, from esmtp.Path
+	srv := &esmtp.Server{NewHandler: func(s *esmtp.Session) esmtp.Handler {
+		s.Handle("XFROM", func(s *esmtp.Session, _ string) esmtp.Reply {
+			from = s.Transaction().From()
+			return esmtp.OK()
+		})
+		return &pathTaker{path: &path}
+	}}
 	c := esmtptest.Dial(t, srv)
-	c.Run(greeting + ehlo + "C: MAIL FROM:<> RET=hdrs ENVID=a+2Bb+3Dc SMTPUTF8\nS: 250 *")
+	c.Run(greeting + ehlo + "C: MAIL FROM:<> RET=hdrs ENVID=a+2Bb+3Dc SMTPUTF8\nC: XFROM\nS: 250 *\nS: 250 *")
+	if from.Ret() != "HDRS" || from.EnvID() != "a+b=c" {
+		t.Errorf("got RET %q ENVID %q, want HDRS a+b=c", from.Ret(), from.EnvID())
+	}
 	for _, test := range []struct {
 		params       string
 		notify       esmtp.Notify

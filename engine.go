@@ -37,7 +37,7 @@ const dozeAfter = time.Second
 func (s *Session) doze() {
 	dozing := false
 	defer s.finish(&dozing)
-	if err := s.await(StateWaiting, s.waiting, s.patience(s.cfg.timeouts.Command)); err != nil {
+	if err := s.await(StateWaiting, s.waiting, s.hurried(s.cfg.timeouts.Command)); err != nil {
 		s.fail(err)
 		return
 	}
@@ -74,7 +74,7 @@ func (s *Session) waitCommand(mayDoze bool) error {
 	if s.in.buffered() >= lineBuffer-1 {
 		s.in.size = chunkBuffer // a line that is longer
 	}
-	limit := s.patience(s.cfg.timeouts.Command)
+	limit := s.hurried(s.cfg.timeouts.Command)
 	if limit > 0 && limit <= 2*dozeAfter || s.elapsed() > s.waiting+dozeAfter {
 		return s.await(StateWaiting, s.waiting, limit)
 	}

@@ -86,8 +86,8 @@ func (s *Session) offer(lines []string) []string {
 		line = strings.TrimRight(line, " ")
 		keyword, params, _ := strings.Cut(line, " ")
 		e := lookupExtension(keyword)
-		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine || !isOffer(e, params) {
-			s.Logger().Error("EHLO returned a line that is no extension", "line", line)
+		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine || len(kept) == maxReplyLines || !isOffer(e, params) {
+			s.Logger().Error("EHLO returned a line that is no extension, or one too many", "line", line)
 			continue
 		}
 		if s.mustWithhold(e) {

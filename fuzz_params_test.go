@@ -21,7 +21,7 @@ func slowParam(params, name string) (value string, ok bool) {
 // FuzzParams: parameters that parseParams lets pass are each a keyword and perhaps a value of an extension that was offered, text
 // without control characters, given once; what Param finds is what stands there; and a handler never sees one that was not checked.
 func FuzzParams(f *testing.F) {
-	for _, s := range []string{"SIZE=100 BODY=8BITMIME", "SMTPUTF8 RET=FULL ENVID=a+2Bb", "XOORG=1", "SIZE", "=", "XOORG=a\u2003SMTPUTF8", "XOORG=a\u00a0BODY=BINARYMIME",
+	for _, s := range []string{"SIZE=100 BODY=8BITMIME", "SMTPUTF8 RET=FULL ENVID=a+2Bb", "XOORG=1", "SIZE", "=", "XOORG=a\u2003SMTPUTF8", "SMTPUTF8 XOORG=a\u2003RET",
 		"ENVID=+0D+0A", "BODY=BINARYMIME SMTPUTF8 XOORG=é", "SIZE=1 size=2", "NOTIFY=NEVER ORCPT=rfc822;a+40b", "ORCPT=utf-8;\\x{A}", "  SIZE=1  "} {
 		f.Add(s, false)
 		f.Add(s, true)

@@ -81,6 +81,7 @@ func FuzzSession(f *testing.F) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		var h *restless
 		srv := &esmtp.Server{
+			Timeouts: esmtp.Timeouts{ErrorDelay: -1},
 			Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler),
 			Strict: seed&1 != 0, AllowNoHELO: seed&2 != 0, BareNewlines: esmtp.BareNewlines(seed >> 2 & 3), BadHeader: esmtp.BadHeader(seed >> 4 % 3),
 			NewHandler: func(*esmtp.Session) esmtp.Handler {
@@ -100,8 +101,8 @@ func FuzzSession(f *testing.F) {
 	})
 }
 
-// FuzzSessionInStep: with any octets, each run of the session agrees with the reference model, however they are torn apart.
-func FuzzSessionInStep(f *testing.F) {
+// FuzzDialogue: with any octets, each run of the session agrees with the reference model, however they are torn apart.
+func FuzzDialogue(f *testing.F) {
 	esmtptest.Fuzz(f, func(s *esmtp.Session) esmtp.Handler { return esmtp.Default{} })
 }
 
@@ -110,7 +111,8 @@ func TestSplitsDontMatter(t *testing.T) {
 	for i := range uint64(60) {
 		data := esmtptest.Dialogue(rand.New(rand.NewPCG(i, 9)).IntN)
 		data = data[:min(len(data), 1500)]
-		srv := &esmtp.Server{Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler), BareNewlines: esmtp.BareNewlines(i % 4)}
+		srv := &esmtp.Server{Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler), BareNewlines: esmtp.BareNewlines(i % 4),
+			Timeouts: esmtp.Timeouts{ErrorDelay: -1}}
 		var want string
 		for cut := 0; cut < len(data); cut += 1 + len(data)/200 {
 			conn := esmtptest.NewScriptConn(data[:cut], data[cut:])

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
@@ -133,23 +134,24 @@ func TestAppendReceived(t *testing.T) {
 
 // The context watches the connection while a hook is at work; what it reads ahead must not disturb a chunk of the buffer.
 func TestContextInAMessageKeepsTheOctets(t *testing.T) {
-	var got bytes.Buffer
-	srv := &esmtp.Server{}
-	more := make(chan struct{})
-	srv.NewHandler = func(s *esmtp.Session) esmtp.Handler {
-		return watching{&keeper{got: &got}, more}
-	}
-	c := esmtptest.Dial(t, srv)
-	c.Run(opening + "C: DATA\nS: 354 *")
-	c.SendRaw("A: b\r\nC: d\r\n\r\nbody\r\n")
-	<-more
-	c.SendRaw(".")
-	c.SendRaw("\r\n")
-	<-more
-	c.Expect("250 *")
-	if want := "A: b\r\nC: d\r\n\r\nbody\r\n"; got.String() != want {
-		t.Errorf("got %q, want %q", got.String(), want)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		var got bytes.Buffer
+		more := make(chan struct{})
+		c := esmtptest.Dial(t, &esmtp.Server{NewHandler: func(*esmtp.Session) esmtp.Handler {
+			return watching{&keeper{got: &got}, more}
+		}})
+		c.Patience = 0
+		c.Run(opening + "C: DATA\nS: 354 *")
+		c.SendRaw("A: b\r\nC: d\r\n\r\nbody\r\n")
+		<-more
+		c.SendRaw(".\r\n")
+		synctest.Wait() // the watcher has read the dot
+		<-more
+		c.Expect("250 *")
+		if want := "A: b\r\nC: d\r\n\r\nbody\r\n"; got.String() != want {
+			t.Errorf("got %q, want %q", got.String(), want)
+		}
+	})
 }
 
 type watching struct {

@@ -29,6 +29,7 @@
 //	close       expects that the server closes the connection without another word.
 //	leave       closes the connection from this side.
 //
+// [RunFiles] runs dialogues from files, such as those in this package's testdata: documentation that can't go stale.
 // When a step fails, the test does, with the line's number, what was got and wanted, and all that was said.
 //
 // # Fuzzing

@@ -79,8 +79,8 @@ func (m *Model) bdat(arg string) {
 
 // reach is how many octets of a refused message are read; 0: any number.
 func (m *Model) reach() int64 {
-	if m.maxSize == 0 {
-		return 0
+	if m.maxSize == 0 || m.maxSize > 1<<62 {
+		return m.maxSize
 	}
 	return max(m.maxSize+m.maxSize/2, 64<<10)
 }

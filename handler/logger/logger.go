@@ -9,6 +9,7 @@ package logger
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"strings"
 	"unicode"
@@ -88,6 +89,22 @@ func (l *layer) HELO(s *esmtp.Session, domain string) esmtp.Reply {
 
 func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	return l.log(s, "EHLO", l.Handler.EHLO(s, domain), "domain", clean(domain))
+}
+
+func (l *layer) STARTTLS(s *esmtp.Session) esmtp.Reply {
+	return l.log(s, "STARTTLS", l.Handler.STARTTLS(s))
+}
+
+func (l *layer) Secured(s *esmtp.Session) {
+	state := s.TLS()
+	l.log(s, "Secured", esmtp.NoReply, "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite),
+		"server_name", clean(state.ServerName))
+	l.Handler.Secured(s)
+}
+
+// AUTH logs the mechanism, and nothing of the exchange; the engine logs who it was.
+func (l *layer) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
+	return l.log(s, "AUTH", l.Handler.AUTH(s, mechanism, x), "mechanism", clean(mechanism))
 }
 
 func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
