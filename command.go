@@ -26,10 +26,13 @@ const (
 	verbAUTH
 	verbLHLO
 	verbETRN
+	verbXCLIENT
+	verbXFORWARD
 )
 
 // verbNames are the names as on the wire.
-var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH", "LHLO", "ETRN"}
+var verbNames = [...]string{"", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "BDAT", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "STARTTLS", "AUTH", "LHLO", "ETRN",
+	"XCLIENT", "XFORWARD"}
 
 // word packs four letters, in upper case, into a word, so that verbs are compared at once.
 func word[T string | []byte](s T) uint32 {
@@ -155,6 +158,10 @@ func (s *Session) dispatch(v verb, name, arg []byte) {
 		s.doAUTH(arg)
 	case verbETRN:
 		s.doETRN(arg)
+	case verbXCLIENT:
+		s.doXCLIENT(arg)
+	case verbXFORWARD:
+		s.doXFORWARD(arg)
 	default:
 		s.doUnknown(name, arg)
 	}

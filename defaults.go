@@ -47,6 +47,12 @@ func (Default) EHLO(s *Session, domain string) Reply {
 	if auth := s.authKeyword(); auth != "" {
 		lines = append(lines, auth)
 	}
+	if s.trusts(s.cfg.trustXCLIENT) {
+		lines = append(lines, xclientLine)
+	}
+	if s.trusts(s.cfg.trustXFORWARD) {
+		lines = append(lines, xforwardLine)
+	}
 	return Reply{Code: 250, Lines: append(lines, "HELP")}
 }
 

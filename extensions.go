@@ -30,12 +30,14 @@ const (
 	extRRVS                                // RFC 7293
 	extNOSOLICITING                        // RFC 3865
 	extETRN                                // RFC 1985
+	extXCLIENT                             // Postfix XCLIENT_README
+	extXFORWARD                            // Postfix XFORWARD_README
 )
 
 // keywords are the names of the extensions, in the order of their bits.
 var keywords = [...]string{"PIPELINING", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES", "CHUNKING", "BINARYMIME", "DSN",
 	"SIZE", "LIMITS", "HELP", "STARTTLS", "AUTH", "PRDR", "REQUIRETLS", "DELIVERBY", "FUTURERELEASE",
-	"MT-PRIORITY", "RRVS", "NO-SOLICITING", "ETRN"}
+	"MT-PRIORITY", "RRVS", "NO-SOLICITING", "ETRN", "XCLIENT", "XFORWARD"}
 
 // lookupExtension returns the extension of a keyword, 0 if it is none of ours.
 func lookupExtension[T string | []byte](keyword T) extension {
@@ -119,6 +121,10 @@ func isOffer(e extension, params string) bool {
 		return params == "" || isPriorityProfile(params)
 	case extNOSOLICITING: // RFC 3865 §2: no classes are no restriction
 		return params == "" || isSolicit(params)
+	case extXCLIENT:
+		return isAttributeList(params, xclientLine)
+	case extXFORWARD:
+		return isAttributeList(params, xforwardLine)
 	}
 	return true
 }
@@ -131,6 +137,10 @@ func (s *Session) mustWithhold(e extension) bool {
 	case extFUTURERELEASE: // RFC 4865 §4.2 (2): only for submission
 		addr, ok := s.local.(*net.TCPAddr)
 		return s.cfg.lmtp || ok && addr.Port == 25
+	case extXCLIENT:
+		return !s.trusts(s.cfg.trustXCLIENT)
+	case extXFORWARD:
+		return !s.trusts(s.cfg.trustXFORWARD)
 	}
 	return false
 }

@@ -30,21 +30,27 @@ func (s *Session) greet() bool {
 		s.bye(replyUnavailable, ErrHangup)
 		return false
 	}
-	r := s.checkReply("CONNECT", s.callCONNECT(), isGreeting)
-	if r.Code/100 == 2 {
-		r.Code = 220 // RFC 5321 §4.3.2
-		if !s.holdGreeting() {
-			return false
-		}
-	} else {
-		s.refused = true
-		s.reason = ErrRefused
+	r := s.connect()
+	if r.Code == 220 && !s.holdGreeting() {
+		return false
 	}
 	s.write(r, replyFormat{})
 	if s.leaving {
 		s.flush()
 	}
 	return !s.leaving
+}
+
+// connect calls CONNECT, and returns the greeting.
+func (s *Session) connect() Reply {
+	r := s.checkReply("CONNECT", s.callCONNECT(), isGreeting)
+	if r.Code/100 == 2 {
+		r.Code = 220 // RFC 5321 §4.3.2
+	} else {
+		s.refused = true
+		s.reason = ErrRefused
+	}
+	return r
 }
 
 // handshake does the handshake of a connection that is in TLS from the start, so that CONNECT sees the state of it.

@@ -21,7 +21,8 @@ package esmtp
 type Handler interface {
 	// CONNECT greets a new connection (RFC 5321 §3.1). The zero Reply is the usual 220; any 2xx is
 	// written as 220. A 4xx or 5xx refuses: after 421 and 521 the connection is closed, after any other
-	// all commands but QUIT get 503. [Drop] closes without a word.
+	// all commands but QUIT get 503. [Drop] closes without a word. It is called again after XCLIENT, from a client that is trusted
+	// with it ([Server].TrustXCLIENT): all that the session knew is forgotten, and the handler should forget it too.
 	CONNECT(s *Session) Reply
 
 	// HELO and EHLO say who the client claims to be; domain is a domain name or an address literal

@@ -27,6 +27,9 @@ func (s *Session) logMessage(r Reply) {
 	if level, ok := tx.from.Priority(); ok { // RFC 6710 §4.1 (3)
 		log = log.With("priority", level)
 	}
+	if s.forwarded != nil {
+		log = log.With("forwarded", *s.forwarded)
+	}
 	log.Info(text, "transaction", tx.ID(), "from", tx.from.String(), "to", to, "refused", len(tx.refused),
 		"octets", tx.octets, "reply", r.Error())
 }

@@ -54,7 +54,7 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 	if r.Code/100 == 2 {
 		s.mails++
 	} else {
-		s.endTransaction()
+		s.dropTransaction() // what XFORWARD said still waits for one
 	}
 	return r
 }
@@ -76,8 +76,14 @@ func (s *Session) cutPath(arg []byte, keyword string) (p parsedPath, there, ok b
 	return p, there, ok
 }
 
-// endTransaction drops the transaction, if there is one. It is the only way out of one, whatever ended it.
+// endTransaction drops the transaction, if there is one, and what XFORWARD said of it. It is the only way out of one, whatever ended it.
 func (s *Session) endTransaction() {
+	s.dropTransaction()
+	s.forwarded = nil
+}
+
+// dropTransaction drops the transaction alone.
+func (s *Session) dropTransaction() {
 	tx := s.tx
 	if tx == nil {
 		return

@@ -25,11 +25,17 @@ func (srv *Server) admit(s *Session) bool {
 // admitAddr counts s for its address, and reports whether that has too many.
 func (srv *Server) admitAddr(s *Session) bool {
 	remote, local := s.conn.RemoteAddr(), s.conn.LocalAddr() // behind a PROXY protocol listener this can block
-	prefix := srv.clientPrefix(remote)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	s.remote, s.local = remote, local
-	if !prefix.IsValid() || prefix.Addr().IsLoopback() {
+	return srv.count(s)
+}
+
+// count counts s for its client's address, and reports whether that has few enough. Those who speak for others are not counted. It is
+// called with the lock held.
+func (srv *Server) count(s *Session) bool {
+	prefix := srv.clientPrefix(s.remote)
+	if !prefix.IsValid() || prefix.Addr().IsLoopback() || s.trusts(srv.cfg.trustXCLIENT) {
 		return true
 	}
 	srv.perAddr[prefix]++
@@ -47,12 +53,18 @@ func (srv *Server) dismiss(s *Session) {
 	}
 	delete(srv.sessions, s)
 	srv.checkStress()
+	srv.discount(s)
+	srv.checkIdle()
+}
+
+// discount takes back what count did. It is called with the lock held.
+func (srv *Server) discount(s *Session) {
 	if s.prefix.IsValid() {
 		if srv.perAddr[s.prefix]--; srv.perAddr[s.prefix] == 0 {
 			delete(srv.perAddr, s.prefix)
 		}
 	}
-	srv.checkIdle()
+	s.prefix, s.peers = netip.Prefix{}, 0
 }
 
 // checkStress notes whether the server is near its limit. It is called with the lock held.
@@ -74,11 +86,10 @@ func (srv *Server) checkIdle() {
 
 // clientPrefix is what counts as one client: by default an IPv4 address, or an IPv6 /64, the smallest network that one gets.
 func (srv *Server) clientPrefix(addr net.Addr) netip.Prefix {
-	tcp, ok := addr.(*net.TCPAddr)
+	ip, ok := addrIP(addr)
 	if !ok {
 		return netip.Prefix{}
 	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
 	bits := srv.cfg.limits.IPv4Prefix
 	switch {
 	case ip.IsLoopback():
@@ -191,6 +202,7 @@ func (srv *Server) closeListeners() {
 type SessionInfo struct {
 	ID         string       // as in the log
 	RemoteAddr net.Addr     // of the client
+	PeerAddr   net.Addr     // of the connection: another one if XCLIENT said so
 	LocalAddr  net.Addr     // that it came to
 	Started    time.Time    // when it was accepted
 	State      SessionState // what it is doing

@@ -80,7 +80,9 @@ var (
 	replyByTooSoon      = Deny(555, 5, 5, 4, "BY time is under the minimum of DELIVERBY")  // RFC 2852 §3, §4
 	replyNoETRN         = Deny(502, 5, 5, 1, "ETRN is not available")                      // RFC 5321 §4.2.4
 	replySyntaxETRN     = Deny(501, 5, 5, 4, "Syntax: ETRN [@]domain, or ETRN #queue")     // RFC 1985 §5, §5.3
-	replyInMail         = Deny(503, 5, 5, 1, "Not within a mail transaction")              // RFC 1985 §5
+	replyInMail         = Deny(503, 5, 5, 1, "Not within a mail transaction")              // RFC 1985 §5, Postfix XCLIENT_README
+	replyNotTrusted     = Deny(550, 5, 7, 0, "Insufficient authorization")                 // Postfix XCLIENT_README, XFORWARD_README
+	replyNotOffered     = Deny(502, 5, 5, 1, "Not offered")                                // RFC 5321 §4.2.4
 )
 
 // The replies to the recipients of one message.

@@ -76,6 +76,13 @@ type Server struct {
 	// §4.1.1.11). A parameter that this package knows can't be named: it would be accepted, and not honoured.
 	TolerateParams []string
 
+	// TrustXCLIENT and TrustXFORWARD are the networks of clients that may say, with XCLIENT, that they speak for another client, or, with
+	// XFORWARD, where they got a message (Postfix XCLIENT_README, XFORWARD_README). The address of the connection counts, and that
+	// of the client it speaks for, so that one can't do it in its turn. The connections of those who may use XCLIENT are not
+	// counted for their own address. Default: nobody; all others get 550 5.7.0.
+	TrustXCLIENT  []netip.Prefix
+	TrustXFORWARD []netip.Prefix
+
 	// Logger gets a line for each transaction and each session at info level, and what went wrong in a handler at
 	// error level. Default: slog.Default().
 	Logger *slog.Logger
@@ -113,10 +120,13 @@ type config struct {
 	insecureAuth bool
 	lmtp         bool
 	tolerate     []string
-	forbidEarly  bool
-	teaser       string
-	texts        texts
-	log          *slog.Logger
+
+	trustXCLIENT, trustXFORWARD []netip.Prefix
+
+	forbidEarly bool
+	teaser      string
+	texts       texts
+	log         *slog.Logger
 }
 
 // Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
@@ -157,9 +167,13 @@ func (srv *Server) start() error {
 			insecureAuth: srv.AllowInsecureAuth,
 			lmtp:         srv.LMTP,
 			tolerate:     slices.Clone(srv.TolerateParams),
-			forbidEarly:  srv.ForbidEarly,
-			teaser:       strings.Map(printable, srv.GreetingTeaser),
-			log:          srv.Logger,
+
+			trustXCLIENT:  slices.Clone(srv.TrustXCLIENT),
+			trustXFORWARD: slices.Clone(srv.TrustXFORWARD),
+
+			forbidEarly: srv.ForbidEarly,
+			teaser:      strings.Map(printable, srv.GreetingTeaser),
+			log:         srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
 			srv.cfg.hostname = systemHostname()
@@ -179,28 +193,13 @@ func (srv *Server) start() error {
 			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)
 			return
 		}
-		if srv.startErr = checkTolerate(srv.cfg.tolerate); srv.startErr == nil {
+		srv.startErr = errors.Join(checkTolerate(srv.cfg.tolerate), checkPrefixes("TrustXCLIENT", srv.TrustXCLIENT),
+			checkPrefixes("TrustXFORWARD", srv.TrustXFORWARD))
+		if srv.startErr == nil {
 			srv.startErr = srv.vet()
 		}
 	})
 	return srv.startErr
-}
-
-// vet looks at a handler that the factory makes for no connection. It is told that it is Closed at once.
-func (srv *Server) vet() (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("esmtp: NewHandler panics: %v", p)
-		}
-	}()
-	s := newSession(srv, nil)
-	h := srv.cfg.newHandler(s)
-	if err = Vet(h); err != nil {
-		return err
-	}
-	s.h = h
-	s.guard("Closed", func() { h.Closed(s, nil) })
-	return nil
 }
 
 func systemHostname() string {
@@ -209,32 +208,6 @@ func systemHostname() string {
 		return "localhost"
 	}
 	return name
-}
-
-// ListenAndServe listens on an address of a network, such as "tcp" and "127.0.0.1:2525" or "unix" and "/run/esmtp.sock", and serves
-// it as [Server.Serve] does. It leaves keep-alive probes off: they cost four system calls a connection, and [Timeouts]
-// find dead clients too.
-func (srv *Server) ListenAndServe(network, address string) error {
-	lc := net.ListenConfig{KeepAlive: -1}
-	l, err := lc.Listen(context.Background(), network, address)
-	if err != nil {
-		return fmt.Errorf("esmtp: listen: %w", err)
-	}
-	return srv.Serve(l)
-}
-
-// ServeTLS serves connections that are in TLS from the start (RFC 8314 §3), as on port 465, with [Server.TLSConfig]; else it
-// is [Server.Serve].
-func (srv *Server) ServeTLS(l net.Listener) error {
-	if err := srv.start(); err != nil {
-		l.Close()
-		return err
-	}
-	if srv.cfg.tls == nil {
-		l.Close()
-		return errors.New("esmtp: ServeTLS without a TLSConfig")
-	}
-	return srv.Serve(tls.NewListener(l, srv.cfg.tls))
 }
 
 // Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -21,7 +20,7 @@ type Session struct {
 	socket  net.Conn // that was accepted; other goroutines may use it
 	started time.Time
 	id      uint64
-	remote  net.Addr // set under the server's lock, then fixed
+	remote  net.Addr // set under the server's lock
 	local   net.Addr
 	prefix  netip.Prefix
 	number  int // sessions of the server when this one began
@@ -34,6 +33,9 @@ type Session struct {
 
 	waiting time.Duration // when we began to wait for the command that is next; 0: not waiting
 	done    chan struct{} // closed at the end, for ServeConn
+
+	claim     *claim     // what XCLIENT said; it and remote, local and prefix change under the server's lock
+	forwarded *Forwarded // what XFORWARD said
 
 	user          string // who logged in
 	authMechanism string // and how; "": nobody has
@@ -83,11 +85,6 @@ type rawField struct {
 	octets      []byte
 }
 
-type addedVerb struct {
-	name string
-	hook func(s *Session, arg string) Reply
-}
-
 func newSession(srv *Server, conn net.Conn) *Session {
 	s := &Session{
 		srv:       srv,
@@ -126,10 +123,11 @@ func (s *Session) Handler() Handler { return s.h }
 // Hostname returns our own name.
 func (s *Session) Hostname() string { return s.cfg.hostname }
 
-// RemoteAddr returns the client's address; behind a PROXY protocol listener that of the real client.
+// RemoteAddr returns the client's address; behind a PROXY protocol listener that of the real client, and after XCLIENT, from who is trusted
+// with it, the one given there. An address that is not known is no *net.TCPAddr.
 func (s *Session) RemoteAddr() net.Addr { return s.remote }
 
-// LocalAddr returns the address that the client connected to.
+// LocalAddr returns the address that the client connected to; XCLIENT can change it too.
 func (s *Session) LocalAddr() net.Addr { return s.local }
 
 // Started returns when the connection was accepted. Any goroutine may call it.
@@ -225,66 +223,13 @@ func (s *Session) Field(name, value string) []byte {
 // be put in.
 func (s *Session) Separator() string { return s.separator }
 
-// Handle adds a verb to this session, or replaces or, with a nil hook, removes one that was added. HELP lists it. The verb is letters,
-// digits and '-'; hook gets the rest of the line, and may return [NoReply]. Verbs of [Handler] can't be replaced: Handle
-// reports false for them and for what is no verb.
-//
-//	func (m *Mine) CONNECT(s *esmtp.Session) esmtp.Reply {
-//		s.Handle("PING", func(s *esmtp.Session, arg string) esmtp.Reply { return esmtp.OK("pong") })
-//		return m.Default.CONNECT(s)
-//	}
-func (s *Session) Handle(verb string, hook func(s *Session, arg string) Reply) bool {
-	verb = strings.ToUpper(verb)
-	if !isKeyword(verb) || lookupVerb([]byte(verb)) != verbUnknown {
-		return false
-	}
-	for i := range s.verbs {
-		if s.verbs[i].name == verb {
-			s.verbs = append(s.verbs[:i:i], s.verbs[i+1:]...)
-			break
-		}
-	}
-	if hook != nil {
-		s.verbs = append(s.verbs, addedVerb{verb, hook})
-	}
-	return true
-}
-
-// verbList names all verbs of this session, for HELP.
-func (s *Session) verbList() string {
-	var list []string
-	for v := verbHELO; int(v) < len(verbNames); v++ {
-		if s.speaks(v) {
-			list = append(list, verbNames[v])
-		}
-	}
-	for _, v := range s.verbs {
-		list = append(list, v.name)
-	}
-	return strings.Join(list, " ")
-}
-
-// speaks reports whether a verb is of use here.
-func (s *Session) speaks(v verb) bool {
-	switch v {
-	case verbHELO, verbEHLO:
-		return !s.cfg.lmtp
-	case verbLHLO:
-		return s.cfg.lmtp
-	case verbSTARTTLS:
-		return s.cfg.tls != nil
-	case verbAUTH:
-		return len(s.callMechanisms()) > 0
-	case verbETRN:
-		return s.offered(extETRN)
-	}
-	return true
-}
-
 // Logger returns a logger that names the session and the client. Any goroutine may use it, once it has it.
 func (s *Session) Logger() *slog.Logger {
 	if s.log == nil {
 		s.log = s.cfg.log.With("session", s.ID(), "remote", s.remote.String())
+		if s.claim != nil {
+			s.log = s.log.With("peer", s.claim.peer.String())
+		}
 	}
 	return s.log
 }
@@ -307,7 +252,7 @@ func (s *Session) Context() context.Context {
 
 func (s *Session) info() SessionInfo {
 	return SessionInfo{
-		ID: s.ID(), RemoteAddr: s.remote, LocalAddr: s.local, Started: s.started,
+		ID: s.ID(), RemoteAddr: s.remote, PeerAddr: s.PeerAddr(), LocalAddr: s.local, Started: s.started,
 		State: SessionState(s.state.Load()), Messages: s.Messages(),
 	}
 }

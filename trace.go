@@ -18,6 +18,9 @@ func (s *Session) AppendReceived(b []byte, rcpt string) []byte {
 	b = append(b, "Received: from "...)
 	b = appendToken(b, s.helo)
 	b = append(b, " ("...)
+	if name, _ := s.RemoteName(); name != "" {
+		b = append(append(b, name...), ' ')
+	}
 	b = append(b, addressLiteral(s.remote)...)
 	b = append(b, ")\r\n\tby "...)
 	b = append(b, s.Hostname()...)
@@ -40,14 +43,15 @@ func (s *Session) AppendReceived(b []byte, rcpt string) []byte {
 }
 
 // addressLiteral writes an address for a Received field: "[192.0.2.1]", "[IPv6:2001:db8::1]", or "local" for a socket
-// without addresses.
+// without addresses, or "unknown".
 func addressLiteral(addr net.Addr) string {
-	tcp, ok := addr.(*net.TCPAddr)
-	if !ok {
+	ip, ok := addrIP(addr)
+	switch {
+	case addr == unavailable{}:
+		return "unknown"
+	case !ok:
 		return "local"
-	}
-	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	if ip.Is4() {
+	case ip.Is4():
 		return "[" + ip.String() + "]"
 	}
 	return "[IPv6:" + ip.String() + "]"

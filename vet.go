@@ -37,6 +37,23 @@ func Vet(h Handler) error {
 	return errors.Join(errs...)
 }
 
+// vet looks at a handler that the factory makes for no connection. It is told that it is Closed at once.
+func (srv *Server) vet() (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("esmtp: NewHandler panics: %v", p)
+		}
+	}()
+	s := newSession(srv, nil)
+	h := srv.cfg.newHandler(s)
+	if err = Vet(h); err != nil {
+		return err
+	}
+	s.h = h
+	s.guard("Closed", func() { h.Closed(s, nil) })
+	return nil
+}
+
 var (
 	handlerType = reflect.TypeFor[Handler]()
 	sessionType = reflect.TypeFor[*Session]()

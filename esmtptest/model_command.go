@@ -104,7 +104,7 @@ func (m *Model) dispatch(name, verb, arg string) {
 		}
 	case "ETRN":
 		m.etrn(arg)
-	case "LHLO", "STARTTLS", "AUTH":
+	case "LHLO", "STARTTLS", "AUTH", "XCLIENT", "XFORWARD":
 		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
@@ -137,6 +137,8 @@ func (m *Model) missing(verb, arg string) {
 	switch {
 	case verb == "LHLO":
 		code = 500
+	case verb == "XCLIENT", verb == "XFORWARD":
+		code = 550 // for who is not trusted
 	case verb == "STARTTLS" && arg == "":
 		code = 502
 	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:

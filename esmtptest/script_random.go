@@ -70,7 +70,7 @@ func (g *generator) stray() {
 		g.add(g.pick("VRFY a", "VRFY", "EXPN list", "VRFY é SMTPUTF8", "VRFY é", "VRFY x SMTPUTF8", "EXPN SMTPUTF8"))
 	case 2:
 		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "STARTTLS x", "AUTH PLAIN", "AUTH", "LHLO a",
-			"ETRN", "ETRN c.example", "ETRN @c.example", "ETRN c", "ETRN #q", "", " ", "MAİL FROM:<>"))
+			"ETRN", "ETRN c.example", "ETRN @c.example", "ETRN c", "ETRN #q", "XCLIENT ADDR=192.0.2.9", "XFORWARD NAME=x", "", " ", "MAİL FROM:<>"))
 	case 3:
 		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]"))
 	case 4:
