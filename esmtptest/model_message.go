@@ -182,7 +182,7 @@ func (m *Model) verdict(text []byte, whole bool) (w want, ok bool) {
 	if m.tx.verdict != nil {
 		return wanted(*m.tx.verdict), true
 	}
-	tooBig := over(m.size(text), m.maxSize)
+	tooBig := over(int64(len(text)), m.maxSize)
 	if m.tx.resized { // whether it was in time, only the engine knows
 		tooBig = len(m.replies) > 0 && m.replies[0].Code == 552
 	}
@@ -197,9 +197,6 @@ func (m *Model) verdict(text []byte, whole bool) (w want, ok bool) {
 	}
 	return w, len(w.codes) > 0
 }
-
-// size is what counts for the size limit: what came, or what is handed on if fixed newlines make that more.
-func (m *Model) size(text []byte) int64 { return int64(max(len(text), len(m.repaired(text)))) }
 
 func (m *Model) heardEOH() bool {
 	for _, c := range m.tx.calls {
@@ -233,7 +230,7 @@ func (m *Model) finish(text []byte, whole bool) {
 	if far == 0 {
 		far = 64 << 20
 	}
-	if judged && m.size(text) > far && len(m.replies) > 0 && m.replies[0].Code == 421 {
+	if judged && int64(len(text)) > far && len(m.replies) > 0 && m.replies[0].Code == 421 {
 		m.take(wants(421).andClose()) // too far over the limit to be read to its end
 		return
 	}
@@ -248,8 +245,8 @@ func (m *Model) finish(text []byte, whole bool) {
 		if !ok {
 			return
 		}
-		if c.Octets != m.size(text) {
-			m.fail("message has %d octets, want %d", c.Octets, m.size(text))
+		if c.Octets != int64(len(text)) {
+			m.fail("message has %d octets, want %d", c.Octets, int64(len(text)))
 		}
 		w = wanted(c)
 	}
