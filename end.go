@@ -3,6 +3,7 @@ package esmtp
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"runtime/debug"
 	"time"
 )
@@ -164,5 +165,7 @@ func (s *Session) guard(hook string, f func()) {
 }
 
 func (s *Session) logPanic(hook string, p any) {
-	s.Logger().Error("panic in a handler", "verb", hook, "panic", p, "stack", string(debug.Stack()))
+	if s.cfg.log.Enabled(context.Background(), slog.LevelError) { // the stack costs more than a message
+		s.Logger().Error("panic in a handler", "verb", hook, "panic", p, "stack", string(debug.Stack()))
+	}
 }

@@ -90,7 +90,7 @@ func (s *Session) callHEADER(raw []byte) (r Reply) {
 	}
 	defer s.returned("HEADER", &r)
 	name, value := splitField(raw)
-	s.field = rawField{name, value, raw}
+	s.field = rawField{name, value, raw[:len(raw):len(raw)]}
 	defer func() { s.field = rawField{} }()
 	return s.h.HEADER(s, name, value)
 }
@@ -102,7 +102,7 @@ func (s *Session) callEOH(why HeaderEnd) (r Reply) {
 
 func (s *Session) callBODY(chunk []byte) (r Reply) {
 	defer s.returned("BODY", &r)
-	return s.h.BODY(s, chunk)
+	return s.h.BODY(s, chunk[:len(chunk):len(chunk)]) // an append must not write over what was not yet read
 }
 
 func (s *Session) callEOM() (r Reply) {

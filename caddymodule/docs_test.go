@@ -1,0 +1,91 @@
+package caddymodule
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"testing"
+
+	"github.com/caddyserver/caddy/v2"
+)
+
+var codeBlock = regexp.MustCompile("(?s)\n```(caddyfile|json)\n(.*?)\n```\n")
+
+// TestDocs provisions each Caddyfile of the module pages. Each JSON in them must be what the Caddyfile before it comes to, or one of the
+// handlers in that.
+func TestDocs(t *testing.T) {
+	pages, err := filepath.Glob("../docs/modules/*.md")
+	if err != nil || len(pages) < 6 {
+		t.Fatalf("got %q, %v", pages, err)
+	}
+	for _, page := range append(pages, "../README.md") {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var config []byte
+		for _, block := range codeBlock.FindAllSubmatch(text, -1) {
+			if string(block[1]) == "json" {
+				if !has(t, config, block[2]) {
+					t.Errorf("%s: the Caddyfile comes to\n%s", page, indent(t, config))
+				}
+				continue
+			}
+			if config, err = adapt(string(block[2])); err != nil {
+				t.Fatalf("%s: %v\n%s", page, err, block[2])
+			}
+			validate(t, config)
+		}
+	}
+}
+
+// has reports whether part is all of a config, or a handler in it.
+func has(t *testing.T, config, part []byte) bool {
+	t.Helper()
+	var all struct {
+		Apps struct {
+			ESMTP struct {
+				Servers map[string]struct{ Handlers []any }
+			}
+		}
+	}
+	var whole, want any
+	for text, v := range map[*[]byte]any{&config: &whole, &part: &want} {
+		if err := json.Unmarshal(*text, v); err != nil {
+			t.Fatalf("%v\n%s", err, *text)
+		}
+	}
+	if err := json.Unmarshal(config, &all); err != nil {
+		t.Fatal(err)
+	}
+	found := reflect.DeepEqual(whole, want)
+	for _, srv := range all.Apps.ESMTP.Servers {
+		for _, handler := range srv.Handlers {
+			found = found || reflect.DeepEqual(handler, want)
+		}
+	}
+	return found
+}
+
+// Every module and every setting has its page.
+func TestEveryModuleHasAPage(t *testing.T) {
+	page, err := os.ReadFile("../docs/modules/esmtp.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mod := range caddy.GetModules("esmtp.handlers") {
+		if name := mod.ID.Name(); name[:min(5, len(name))] != "test_" {
+			if _, err := os.Stat("../docs/modules/" + name + ".md"); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	names := append(settingNames(), limitNames(new(Limits).all())...)
+	for _, name := range names {
+		if !regexp.MustCompile("`" + name + "\\b").Match(page) {
+			t.Errorf("docs/modules/esmtp.md doesn't mention %s", name)
+		}
+	}
+}

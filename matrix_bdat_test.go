@@ -1,0 +1,50 @@
+package esmtp_test
+
+import (
+	"fmt"
+	"testing"
+)
+
+// TestNothingInAChunkIsACommand is the matrix for BDAT, in which nothing ends the data but the count: false ends and true ones are
+// content, and so is everything behind them (RFC 3030 §2).
+func TestNothingInAChunkIsACommand(t *testing.T) {
+	everyFate(t, func(t *testing.T, st *stage) {
+		for _, prefix := range befores[:3] {
+			for _, end := range append([]string{"\r\n.\r\n", "\r\r\n.\r\n"}, falseEnds...) {
+				text := prefix + end + smuggled
+				data := fmt.Sprintf("BDAT %d LAST\r\n%s", len(text), text)
+				want := st.outcome([]byte(text), 220, 250, 250, 250)
+				splits([]byte(beginning), []byte(data+ending), func(segments ...[]byte) {
+					if err := st.check(want, segments...); err != nil {
+						t.Fatalf("%q in %d segments: %v", prefix+end, len(segments), err)
+					}
+				})
+			}
+		}
+	})
+}
+
+// TestChunksMakeOneMessage cuts a message into two chunks at every offset, a CRLF and a false end torn apart included: refused or not,
+// both chunks are consumed and each gets its reply.
+func TestChunksMakeOneMessage(t *testing.T) {
+	everyFate(t, func(t *testing.T, st *stage) {
+		for _, end := range falseEnds {
+			text := "A: b\r\n\r\ntext" + end + smuggled
+			for i := range len(text) + 1 {
+				script := fmt.Sprintf("%sBDAT %d\r\n%sBDAT %d LAST\r\n%s%s", beginning, i, text[:i], len(text)-i, text[i:], ending)
+				codes, err := st.codes([]byte(script))
+				if err != nil || len(codes) != 8 || codes[6] != 252 || codes[7] != 221 || st.got.mails != 1 {
+					t.Fatalf("%q cut at %d: replies %v, %v", text, i, codes, err)
+				}
+				first, second := codes[4], codes[5]
+				fixed, bare := after([]byte(text), st.policy)
+				switch accepted := st.fate.code == 250 && (st.policy != 0 || !bare); {
+				case accepted && (first != 250 || second != 250 || string(st.got.header)+"\r\n"+string(st.got.body) != string(fixed)):
+					t.Fatalf("%q cut at %d: replies %v, got %q, want %q", text, i, codes, st.got.body, fixed)
+				case !accepted && (second < 400 || st.got.messages > 0 || first >= 400 && second != 503):
+					t.Fatalf("%q cut at %d: replies %v, %d messages", text, i, codes, st.got.messages)
+				}
+			}
+		}
+	})
+}
