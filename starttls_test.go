@@ -98,10 +98,35 @@ func TestSTARTTLSRefusedByHandlerStaysInTheClear(t *testing.T) {
 }
 
 func TestSTARTTLSWithoutACertificateIs454(t *testing.T) {
-	srv := &esmtp.Server{Hostname: tlsHost, TLSConfig: &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") },
-	}}
-	esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 454 4.7.0 *\nC: NOOP\nS: 250 *")
+	none := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }
+	cert, _ := esmtptest.Certificate(t, tlsHost)
+	for name, config := range map[string]*tls.Config{
+		"a function for certificates": {GetCertificate: none},
+		"a configuration for each client": {GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if hello.ServerName != tlsHost {
+				t.Errorf("asked for %q, want %q", hello.ServerName, tlsHost)
+			}
+			return &tls.Config{GetCertificate: none}, nil
+		}},
+		"no configuration": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("none") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := &esmtp.Server{Hostname: tlsHost, TLSConfig: config}
+			esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 454 4.7.0 *\nC: NOOP\nS: 250 *")
+		})
+	}
+	for name, config := range map[string]*tls.Config{
+		"no word on this client": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil },
+			Certificates: []tls.Certificate{cert}},
+		"an address literal": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := &esmtp.Server{Hostname: "[192.0.2.1]", TLSConfig: config}
+			esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 220 2.0.0 *")
+		})
+	}
 }
 
 // CVE-2011-0411: what comes behind STARTTLS in the clear must not be executed inside TLS.
