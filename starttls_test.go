@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -234,4 +235,29 @@ func clientPool(cert tls.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
 	return pool
+}
+
+// Sockets are read in a way of their own, and TLS over them is not.
+func TestSTARTTLSOverASocket(t *testing.T) {
+	srv, client := tlsServer(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		srv.Close()
+		if err := <-served; err != esmtp.ErrServerClosed {
+			t.Error(err)
+		}
+	})
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := esmtptest.NewClient(t, conn)
+	c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...")
+	startTLS(t, c, client)
+	c.Run("C: NOOP\nS: 250 *\nC: EHLO a\nS: 250-*\nS: ...\nC: QUIT\nS: 221 *")
 }
