@@ -99,6 +99,9 @@ func (p *parser) server() error {
 		if empty {
 			return sub.Errf("the server %s has no block, or nothing in it", strings.Join(srv.Listen, " "))
 		}
+		if err := srv.checkTLS(); err != nil {
+			return sub.WrapErr(err)
+		}
 	}
 	p.app.Servers[fmt.Sprintf("srv%d", len(p.app.Servers))] = srv
 	return nil

@@ -43,11 +43,15 @@ func (g *generation) start(srv *Server) error {
 		}
 		g.listeners = append(g.listeners, l)
 		go func() {
-			if err := srv.engine.Serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
+			serve := srv.engine.Serve
+			if addr.tls && srv.tls != nil {
+				serve = srv.engine.ServeTLS
+			}
+			if err := serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
 				g.log.Error("serving ended", "address", addr.String(), "error", err)
 			}
 		}()
-		g.log.Info("serving", "server", srv.name, "address", addr.String(), "hostname", srv.engine.Hostname)
+		g.log.Info("serving", "server", srv.name, "address", addr.String(), "tls", addr.tls && srv.tls != nil, "hostname", srv.engine.Hostname)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -39,16 +40,17 @@ import (
 //		bad_header    insert_blank|keep|reject
 //		strict
 //		allow_no_helo
+//		tls ...
 //		<handler> ...
 //	}
 //
 // An address is one of Caddy: :25, 127.0.0.1:2525, [::1]:2525, tcp4/:25, :2525-2530, unix//run/esmtp.sock|0660, fd/3. The default port is
-// 25. A directive that is no setting is a handler, the module esmtp.handlers.<name>. Handlers are a stack, in their order: each may
+// 25. One that begins with tls://, such as tls://:2465, and one with port 465, is in TLS from the start; see [TLS]. A directive that is no setting is a handler, the module esmtp.handlers.<name>. Handlers are a stack, in their order: each may
 // answer a verb, or hand it on to the next. The last one keeps the mail; if none does it is dropped.
 //
 // Sizes are in octets: 1000, 64KiB, 50MiB, 1GB.
 type Server struct {
-	// Listen are the addresses. Placeholders such as {env.PORT} are allowed.
+	// Listen are the addresses. One that begins with tls:// or has port 465 is in TLS from the start. Placeholders such as {env.PORT} are allowed.
 	Listen []string `json:"listen,omitempty"`
 
 	// Hostname is the name in the greeting and in Received fields: a domain name that leads here, or an address literal. Placeholders
@@ -75,11 +77,16 @@ type Server struct {
 	// AllowNoHELO accepts MAIL without a HELO or EHLO before it.
 	AllowNoHELO bool `json:"allow_no_helo,omitempty"`
 
+	// TLS says how the server uses TLS. Without it a server uses it if its hostname is a public domain name, unless all of its addresses are
+	// loopback addresses or Unix sockets; or if one of its addresses is in TLS from the start.
+	TLS *TLS `json:"tls,omitempty"`
+
 	// HandlersRaw is the stack of handlers, the outermost first.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
 
 	name      string
-	addresses []caddy.NetworkAddress // one for each port
+	addresses []address // one for each port
+	tls       *TLS      // nil: none
 	engine    *esmtp.Server
 }
 
@@ -94,7 +101,9 @@ var (
 )
 
 // provision loads the handlers, and makes the engine.
-func (srv *Server) provision(ctx caddy.Context, name string, log *slog.Logger) error {
+//
+// ctx is that of the config, sessions one that lives as long as a session does.
+func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
 	if err := srv.provisionAddresses(); err != nil {
 		return err
@@ -114,12 +123,16 @@ func (srv *Server) provision(ctx caddy.Context, name string, log *slog.Logger) e
 	if err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
-	stack, err := srv.loadHandlers(ctx)
+	stack, err := srv.loadHandlers(sessions)
 	if err != nil {
 		return err
 	}
 	if len(stack) == 0 {
 		log.Warn("server has no handlers: it accepts all mail and keeps none", "server", name)
+	}
+	tlsConfig, err := srv.provisionTLS(ctx, sessions, hostname)
+	if err != nil {
+		return err
 	}
 	newEngine := func() *esmtp.Server {
 		return &esmtp.Server{
@@ -131,11 +144,24 @@ func (srv *Server) provision(ctx caddy.Context, name string, log *slog.Logger) e
 			BadHeader:    bad,
 			Strict:       srv.Strict,
 			AllowNoHELO:  srv.AllowNoHELO,
+			TLSConfig:    tlsConfig,
+			RequireTLS:   srv.tls != nil && srv.tls.Required,
 			Logger:       log.With("server", name),
 		}
 	}
 	srv.engine = newEngine()
 	return newEngine().Close() // a server that is closed has vetted its handlers first
+}
+
+// provisionTLS decides about TLS; a nil config means none.
+func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*tls.Config, error) {
+	if err := srv.checkTLS(); err != nil {
+		return nil, err
+	}
+	if srv.tls = srv.wantsTLS(hostname); srv.tls == nil {
+		return nil, nil
+	}
+	return srv.tls.provision(ctx, sessions, hostname)
 }
 
 func (srv *Server) provisionAddresses() error {
