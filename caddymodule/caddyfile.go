@@ -145,7 +145,7 @@ func (p *parser) directive(srv *Server) error {
 	}
 	id := "esmtp.handlers." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return p.Errf("unrecognized directive %q%s", name, didYouMean(name, append(settingNames(), handlerNames()...)))
+		return p.Errf("unrecognized directive %q%s", name, didYouMean(name, append(settingNames(), moduleNames("esmtp.handlers")...)))
 	}
 	handler, err := caddyfile.UnmarshalModule(p.Dispenser, id)
 	if err != nil {

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"maps"
 	"os"
@@ -22,11 +23,17 @@ func TestDocs(t *testing.T) {
 	if err != nil || len(pages) < 6 {
 		t.Fatalf("got %q, %v", pages, err)
 	}
+	t.Setenv("ROBOT_SECRET", "{PLAIN}x")
+	users := filepath.Join(tempDir(t), "users") // which is read when the config is provisioned
+	if err := os.WriteFile(users, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, page := range append(pages, "../README.md") {
 		text, err := os.ReadFile(page)
 		if err != nil {
 			t.Fatal(err)
 		}
+		text = bytes.ReplaceAll(text, []byte("/etc/caddy/mail-users"), []byte(users))
 		var config []byte
 		for _, block := range codeBlock.FindAllSubmatch(text, -1) {
 			if string(block[1]) == "json" {
@@ -79,6 +86,11 @@ func TestEveryModuleHasAPage(t *testing.T) {
 			if _, err := os.Stat("../docs/modules/" + name + ".md"); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+	for _, mod := range caddy.GetModules("esmtp.auth") {
+		if _, err := os.Stat("../docs/modules/auth-" + mod.ID.Name() + ".md"); err != nil {
+			t.Error(err)
 		}
 	}
 	names := append(settingNames(), limitNames(new(Limits).all())...)

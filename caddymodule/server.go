@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -41,6 +42,9 @@ import (
 //		strict
 //		allow_no_helo
 //		tls ...
+//		auth {
+//			...
+//		}
 //		<handler> ...
 //	}
 //
@@ -81,12 +85,16 @@ type Server struct {
 	// loopback addresses or Unix sockets; or if one of its addresses is in TLS from the start.
 	TLS *TLS `json:"tls,omitempty"`
 
+	// Auth says who may log in. Without it nobody can, unless a handler has mechanisms for it.
+	Auth *Auth `json:"auth,omitempty"`
+
 	// HandlersRaw is the stack of handlers, the outermost first.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
 
 	name      string
 	addresses []address // one for each port
 	tls       *TLS      // nil: none
+	end       int       // the first handler that ends the stack
 	engine    *esmtp.Server
 }
 
@@ -130,23 +138,32 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if len(stack) == 0 {
 		log.Warn("server has no handlers: it accepts all mail and keeps none", "server", name)
 	}
+	if stack, err = srv.addAuth(sessions, stack); err != nil {
+		return err
+	}
 	tlsConfig, err := srv.provisionTLS(ctx, sessions, hostname)
 	if err != nil {
 		return err
 	}
+	login := srv.Auth
+	if login == nil {
+		login = new(Auth)
+	}
 	newEngine := func() *esmtp.Server {
 		return &esmtp.Server{
-			Hostname:     hostname,
-			NewHandler:   esmtp.Stack(stack...),
-			Limits:       srv.Limits.engine(),
-			Timeouts:     srv.Timeouts.engine(),
-			BareNewlines: bare,
-			BadHeader:    bad,
-			Strict:       srv.Strict,
-			AllowNoHELO:  srv.AllowNoHELO,
-			TLSConfig:    tlsConfig,
-			RequireTLS:   srv.tls != nil && srv.tls.Required,
-			Logger:       log.With("server", name),
+			Hostname:          hostname,
+			NewHandler:        esmtp.Stack(stack...),
+			Limits:            srv.Limits.engine(),
+			Timeouts:          srv.Timeouts.engine(),
+			BareNewlines:      bare,
+			BadHeader:         bad,
+			Strict:            srv.Strict,
+			AllowInsecureAuth: login.AllowInsecure,
+			AllowNoHELO:       srv.AllowNoHELO,
+			TLSConfig:         tlsConfig,
+			RequireTLS:        srv.tls != nil && srv.tls.Required,
+			RequireAuth:       login.Required,
+			Logger:            log.With("server", name),
 		}
 	}
 	srv.engine = newEngine()
@@ -192,12 +209,28 @@ func (srv *Server) loadHandlers(ctx caddy.Context) ([]esmtp.Layer, error) {
 		return nil, err
 	}
 	var stack []esmtp.Layer
-	for _, mod := range mods.([]any) {
+	srv.end = len(mods.([]any))
+	for i, mod := range mods.([]any) {
 		layer, ok := mod.(Layer)
 		if !ok {
 			return nil, fmt.Errorf("%T is in esmtp.handlers but has no method NewLayer", mod)
 		}
 		stack = append(stack, layer.NewLayer)
+		if g, ok := mod.(interface{ endsStack() bool }); ok && g.endsStack() {
+			srv.end = min(srv.end, i)
+		}
 	}
 	return stack, nil
+}
+
+// addAuth puts the layers of auth below the handlers, but above one that hands nothing on.
+func (srv *Server) addAuth(ctx caddy.Context, stack []esmtp.Layer) ([]esmtp.Layer, error) {
+	if srv.Auth == nil {
+		return stack, nil
+	}
+	layers, err := srv.Auth.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return slices.Insert(stack, srv.end, layers...), nil
 }

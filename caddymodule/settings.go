@@ -24,6 +24,7 @@ func init() {
 		"bare_newlines": func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
 		"bad_header":    func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
 		"strict":        func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
+		"auth":          (*parser).auth,
 		"tls":           (*parser).tls,
 		"allow_no_helo": func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
 	}

@@ -3,12 +3,13 @@
 //	watch := &logger.Logger{Level: slog.LevelDebug}
 //	srv := &esmtp.Server{NewHandler: esmtp.Stack(watch.NewLayer, store.NewLayer)}
 //
-// It logs what the layers below it answer: put it first to see all. Never logged are the content of messages and what stands behind
-// a verb that isn't known, which can be a password that a client sends out of place.
+// It logs what the layers below it answer: put it first to see all. Never logged are the content of messages, what a client says to
+// log in, and what stands behind a verb that isn't known, which can be a password that a client sends out of place.
 package logger
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"strings"
 	"unicode"
@@ -88,6 +89,21 @@ func (l *layer) HELO(s *esmtp.Session, domain string) esmtp.Reply {
 
 func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	return l.log(s, "EHLO", l.Handler.EHLO(s, domain), "domain", clean(domain))
+}
+
+func (l *layer) STARTTLS(s *esmtp.Session) esmtp.Reply {
+	return l.log(s, "STARTTLS", l.Handler.STARTTLS(s))
+}
+
+func (l *layer) Secured(s *esmtp.Session) {
+	state := s.TLS()
+	l.log(s, "Secured", esmtp.NoReply, "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite))
+	l.Handler.Secured(s)
+}
+
+// AUTH logs the mechanism and the reply, and nothing of what the client says.
+func (l *layer) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
+	return l.log(s, "AUTH", l.Handler.AUTH(s, mechanism, x), "mechanism", clean(mechanism))
 }
 
 func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
