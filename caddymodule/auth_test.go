@@ -150,7 +150,7 @@ func TestClientCertificatesLogIn(t *testing.T) {
 func TestPasswordsNeverReachALog(t *testing.T) {
 	dir, path := tempDir(t), socket(t)
 	logs := filepath.Join(dir, "log")
-	config, err := adapt(fmt.Sprintf("{\n%sdebug\nlog {\noutput file %s\nlevel DEBUG\n}\nesmtp {\nunix/%s {\nlog debug\nauth {\nallow_insecure\n"+
+	config, err := adapt(fmt.Sprintf("{\n%sdebug\nlog {\noutput file %s {\nroll_disabled\n}\nlevel DEBUG\n}\nesmtp {\nunix/%s {\nlog debug\nauth {\nallow_insecure\n"+
 		"users {\nann {PLAIN}letmein\n}\n}\n}\n}\n}\n", private, logs, path))
 	if err != nil {
 		t.Fatal(err)
