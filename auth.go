@@ -51,6 +51,10 @@ func (s *Session) doAUTH(arg []byte) {
 		s.reply(verbAUTH, replySyntaxAUTH)
 		return
 	}
+	if limit := s.cfg.rates.AuthFailures; s.countRate(eventAuthFailure, limit, 0) > limit {
+		s.reply(verbAUTH, replyAuthTooFast)
+		return
+	}
 	if r := s.mayAuth(mechanism); !r.IsZero() {
 		s.reply(verbAUTH, r)
 		return
@@ -93,6 +97,7 @@ func (s *Session) endAUTH(x *Exchange, r Reply) {
 		s.Logger().Info("authenticated", "user", s.user, "login", x.who.User, "mechanism", x.mechanism)
 	case r.Code == 535:
 		s.authFailures++
+		s.countRate(eventAuthFailure, s.cfg.rates.AuthFailures, 1)
 		s.Logger().Info("authentication failed", "login", x.who.User, "mechanism", x.mechanism, "failures", s.authFailures)
 		s.pause(min(time.Second<<min(s.authFailures-1, 10), maxAuthDelay))
 		if limit := s.cfg.limits.AuthFailures; limit > 0 && s.authFailures >= limit {

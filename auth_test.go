@@ -197,7 +197,7 @@ func TestAUTHMechanisms(t *testing.T) {
 		}, "235", "ann"},
 		{"SCRAM-SHA-256-PLUS on another connection", func(c *esmtptest.Client) sasl.Client {
 			b := *binding(t, c)
-			b.Data = append([]byte("x"), b.Data[1:]...)
+			b.Data = append([]byte{b.Data[0] ^ 1}, b.Data[1:]...)
 			return scramClient(t, "SCRAM-SHA-256-PLUS", scram.SHA256, &b, "ann", "secret")
 		}, "535 5.7.8", ""},
 		{"OAUTHBEARER", func(*esmtptest.Client) sasl.Client { return bearer("token") }, "235", "ann"},

@@ -99,18 +99,13 @@ func (s *Session) bdatMessage(refusal Reply) *message {
 
 // tooFar reports whether a chunk is so far over the limit that it isn't even read.
 func (s *Session) tooFar(m *message, size int64) bool {
-	limit := s.maxSize + s.maxSize/2
 	switch {
-	case limit == 0 && m != nil:
+	case m == nil:
+		return size > s.patience()
+	case s.maxSize == 0:
 		return false
-	case limit == 0:
-		limit = maxRefused
 	}
-	had := int64(0)
-	if m != nil {
-		had = m.octets
-	}
-	return size > max(limit, chunkBuffer)-had
+	return size > s.patience()-m.octets
 }
 
 // readChunk consumes size octets, and hands them to m if there is one.
@@ -123,7 +118,7 @@ func (s *Session) readChunk(m *message, size int64) error {
 		s.in.r += len(p)
 		if m != nil && len(p) > 0 {
 			m.writeBinary(p)
-			if m.judged() && m.verdict.Code == 0 {
+			if m.hopeless() {
 				return s.giveUp(m)
 			}
 		}

@@ -68,11 +68,40 @@ func hasLoneCR(p []byte, crlf int) bool { return bytes.Count(p, cr) != crlf }
 
 var (
 	cr   = []byte{'\r'}
+	lf   = []byte{'\n'}
 	crlf = []byte("\r\n")
 )
 
 // hasBare reports whether p has a CR or LF that is no CRLF. p doesn't begin in the middle of a CRLF.
+//
+// Lines of base64 are all as long: after two of a length the next is only looked at where its CRLF should be. A line is then
+// skipped that was shorter, perhaps, but no CR or LF goes unseen: the counts at the end don't fit, and p is searched again.
 func hasBare(p []byte) bool {
+	i, last, guess, lines := 0, 0, 0, 0
+	for {
+		if next := i + guess; guess > 1 && next <= len(p) && p[next-1] == '\n' && p[next-2] == '\r' {
+			i = next
+			lines++
+			continue
+		}
+		n := bytes.IndexByte(p[i:], '\n') + 1
+		if n == 0 {
+			break
+		}
+		if i += n; i < 2 || p[i-2] != '\r' {
+			return true
+		}
+		lines++
+		if guess = 0; n == last {
+			guess = n
+		}
+		last = n
+	}
+	return (hasLoneCR(p, lines) || bytes.Count(p, lf) != lines) && searchBare(p)
+}
+
+// searchBare is hasBare line by line.
+func searchBare(p []byte) bool {
 	lines := 0
 	for i := 0; ; lines++ {
 		j := bytes.IndexByte(p[i:], '\n')

@@ -13,6 +13,17 @@ type clock struct {
 	read, write time.Duration // the deadlines that are set, from the start of the session; 0: none
 }
 
+// stressTime is the longest that a client is waited for while the server is near its limit of connections.
+const stressTime = 10 * time.Second
+
+// hurried is a time limit, cut short while the server is under stress.
+func (s *Session) hurried(limit time.Duration) time.Duration {
+	if s.srv.stressed.Load() && (limit <= 0 || limit > stressTime) {
+		return stressTime
+	}
+	return limit
+}
+
 // slack is how much later than asked for a deadline may be.
 func slack(d time.Duration) time.Duration { return min(d/16, 10*time.Second) }
 
@@ -60,6 +71,9 @@ func (s *Session) expectWrite() error {
 }
 
 func isTimeout(err error) bool {
+	if err == nil {
+		return false // before t costs an allocation
+	}
 	var t net.Error
 	return errors.Is(err, os.ErrDeadlineExceeded) || errors.As(err, &t) && t.Timeout()
 }

@@ -1,6 +1,9 @@
 package esmtp
 
-import "bytes"
+import (
+	"bytes"
+	"time"
+)
 
 // verb is a verb of the protocol. A new one gets a constant, a name and a case in dispatch.
 type verb uint8
@@ -78,6 +81,11 @@ func (s *Session) command(line []byte) {
 		s.reply(v, r)
 		return
 	}
+	if s.tooEarly(v) {
+		s.reply(v, replyEarlyTalker)
+		s.reason = ErrEarlyTalker
+		return
+	}
 	s.dispatch(v, name, arg)
 }
 
@@ -98,8 +106,12 @@ func (s *Session) barred(v verb) Reply {
 // badLine answers a line that can't be read as a command. If it may have been meant as a BDAT, what follows may be content, and
 // there is no way to go on; a TLS client that thinks it found TLS doesn't want to.
 func (s *Session) badLine(v verb, line []byte, r Reply) {
-	if isBDAT(line) || len(line) > 0 && line[0] == tlsHandshake {
+	switch {
+	case isBDAT(line):
 		s.reason = ErrProtocol
+		r.Close = true
+	case len(line) > 0 && line[0] == tlsHandshake:
+		s.reason = ErrNotSMTP
 		r.Close = true
 	}
 	s.reply(v, r)
@@ -174,6 +186,9 @@ func (s *Session) reply(v verb, r Reply) {
 		r = s.signed(replyTooManyErrors)
 		s.reason = ErrTooManyErrors
 	}
+	if r.Code >= 400 && v != verbAUTH { // that has a delay of its own
+		s.tarpit()
+	}
 	f := s.format()
 	if v == verbHELO || v == verbEHLO || v == verbLHLO {
 		f.enhanced = false // RFC 2034 §4
@@ -182,6 +197,14 @@ func (s *Session) reply(v verb, r Reply) {
 	s.write(r, f)
 	if flushAfter&(1<<v) != 0 {
 		s.flush()
+	}
+}
+
+// tarpit holds back the reply to one error too many, and longer each time. The goroutine sleeps: it costs us nothing but memory.
+func (s *Session) tarpit() {
+	limit, delay := s.cfg.limits.Errors, s.cfg.timeouts.ErrorDelay
+	if n := s.errors - (limit+1)/2; limit > 0 && delay > 0 && n > 0 && s.flush() == nil {
+		s.pause(min(time.Duration(n), 10) * delay)
 	}
 }
 

@@ -1,6 +1,7 @@
 package esmtp
 
 import (
+	"math"
 	"slices"
 	"time"
 )
@@ -79,7 +80,7 @@ func (s *Session) waitData(r *rate, n int64) error {
 	}
 	s.in.size = chunkBuffer
 	r.octets += n
-	now, limit := s.elapsed(), s.cfg.timeouts.Data
+	now, limit := s.elapsed(), s.hurried(s.cfg.timeouts.Data)
 	if s.hijacked {
 		return ErrHijacked
 	}
@@ -105,11 +106,19 @@ func (m *message) hopeless() bool {
 	if m.verdict.Code == 0 {
 		return true // the handler said Drop
 	}
-	limit := m.s.maxSize + m.s.maxSize/2
-	if m.s.maxSize == 0 {
-		limit = maxRefused
+	return m.octets > m.s.patience()
+}
+
+// patience is how many octets of a refused message are read on: half as many again as the limit.
+func (s *Session) patience() int64 {
+	switch n := s.maxSize; {
+	case n == 0:
+		return maxRefused
+	case n > math.MaxInt64/2:
+		return n
+	default:
+		return max(n+n/2, chunkBuffer)
 	}
-	return m.octets > max(limit, chunkBuffer)
 }
 
 // giveUp ends the session in the middle of a message: what follows can't be told from commands.

@@ -3,6 +3,7 @@ package esmtp
 import (
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -149,7 +150,7 @@ func decodeUnitext(s string) (string, bool) {
 		if strings.HasPrefix(s, `\x{`) {
 			hex, rest, ok := strings.Cut(s[3:], "}")
 			n, err := strconv.ParseUint(hex, 16, 32)
-			if !ok || err != nil || n < ' ' || n == 0x7f || !utf8.ValidRune(rune(n)) {
+			if !ok || err != nil || unicode.IsControl(rune(n)) || !utf8.ValidRune(rune(n)) {
 				return "", false
 			}
 			b.WriteRune(rune(n))
@@ -157,7 +158,7 @@ func decodeUnitext(s string) (string, bool) {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s)
-		if r == utf8.RuneError || r <= ' ' || r == 0x7f || r == '+' || r == '=' || r == '\\' {
+		if r == utf8.RuneError || r == ' ' || unicode.IsControl(r) || r == '+' || r == '=' || r == '\\' {
 			return "", false
 		}
 		b.WriteString(s[:n])

@@ -94,8 +94,8 @@ func (s *Session) finish(dozing *bool) {
 		s.guard("Closed", func() { s.h.Closed(s, s.reason) })
 	}
 	s.cancelContext(errors.Join(context.Canceled, s.reason))
-	s.srv.dismiss(s)
 	s.logEnd()
+	s.srv.dismiss(s) // last, as Shutdown returns now
 	if s.done != nil {
 		close(s.done)
 	}
@@ -131,7 +131,7 @@ const (
 func (s *Session) hangUp() {
 	defer s.conn.Close()
 	switch s.reason {
-	case ErrRefused, ErrHangup, ErrProtocol, ErrTooMany, ErrTooManyErrors:
+	case ErrRefused, ErrHangup, ErrEarlyTalker, ErrNotSMTP, ErrProtocol, ErrTooMany, ErrTooManyErrors:
 	default:
 		return // it left, or is silent
 	}

@@ -37,7 +37,7 @@ const dozeAfter = time.Second
 func (s *Session) doze() {
 	dozing := false
 	defer s.finish(&dozing)
-	if err := s.await(StateWaiting, s.waiting, s.cfg.timeouts.Command); err != nil {
+	if err := s.await(StateWaiting, s.waiting, s.hurried(s.cfg.timeouts.Command)); err != nil {
 		s.fail(err)
 		return
 	}
@@ -74,15 +74,18 @@ func (s *Session) waitCommand(mayDoze bool) error {
 	if s.in.buffered() >= lineBuffer-1 {
 		s.in.size = chunkBuffer // a line that is longer
 	}
-	limit := s.cfg.timeouts.Command
-	if !mayDoze || limit > 0 && limit <= 2*dozeAfter {
+	limit := s.hurried(s.cfg.timeouts.Command)
+	if limit > 0 && limit <= 2*dozeAfter || s.elapsed() > s.waiting+dozeAfter {
 		return s.await(StateWaiting, s.waiting, limit)
 	}
-	err := s.await(StateWaiting, s.waiting, dozeAfter)
-	if isTimeout(err) && !s.timeIsUp() {
+	err := s.await(StateWaiting, s.waiting, dozeAfter) // for the rest of a command too: that leaves the deadline alone
+	switch {
+	case !isTimeout(err) || s.timeIsUp():
+		return err
+	case mayDoze:
 		return errDoze
 	}
-	return err
+	return s.await(StateWaiting, s.waiting, limit)
 }
 
 // await waits for octets until limit after begin. A wait that a shutdown has cut short, but that is not to end now, goes on.
@@ -97,7 +100,7 @@ func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 			return ErrShutdown
 		}
 		err := s.in.fill()
-		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) {
+		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.srv.draining.Load() {
 			return err
 		}
 		s.clock.read = 0 // it was not this deadline that passed

@@ -76,8 +76,8 @@ func (s *Session) offer(lines []string) []string {
 	for _, line := range lines {
 		line = strings.TrimRight(line, " ")
 		keyword, params, _ := strings.Cut(line, " ")
-		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine {
-			s.Logger().Error("EHLO returned a line that is no extension", "line", line)
+		if !isKeyword(keyword) || !clean(line) || len(line)+len("250-\r\n") > maxReplyLine || len(kept) == maxReplyLines {
+			s.Logger().Error("EHLO returned a line that is no extension, or one too many", "line", line)
 			continue
 		}
 		kept = append(kept, line)

@@ -8,8 +8,8 @@ import (
 
 // greet runs CONNECT and writes the greeting. It reports whether the session goes on.
 func (s *Session) greet() bool {
-	fewEnough := s.srv.admitAddr(s)
-	if s.isTLS() && !fewEnough {
+	fewEnough := s.srv.admitAddr(s) && !s.overRate(eventConnection, s.cfg.rates.Connections)
+	if s.isTLS() && (!fewEnough || s.overRate(eventHandshake, s.cfg.rates.Handshakes)) {
 		s.reason = ErrTooMany // without the cost of a handshake
 		return false
 	}
@@ -33,6 +33,9 @@ func (s *Session) greet() bool {
 	r := s.checkReply("CONNECT", s.callCONNECT(), isGreeting)
 	if r.Code/100 == 2 {
 		r.Code = 220 // RFC 5321 §4.3.2
+		if !s.holdGreeting() {
+			return false
+		}
 	} else {
 		s.refused = true
 		s.reason = ErrRefused

@@ -1,6 +1,9 @@
 package esmtp
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // HeaderEnd says what ended the header of a message.
 type HeaderEnd uint8
@@ -115,21 +118,26 @@ func nameLength(line []byte) int {
 // splitField returns the name and the unfolded value of a raw field: CRLFs removed, white space kept but for what
 // stands before the value (RFC 5322 §2.2.3). Other control characters of a line ending become spaces, so a value
 // never holds a CR or LF.
-func splitField(raw []byte) (name, value string) {
+func (a *arena) splitField(raw []byte) (name, value string) {
 	n := nameLength(raw)
-	v := raw[bytes.IndexByte(raw, ':')+1:]
+	v := raw[n:]
+	v = v[bytes.IndexByte(v, ':')+1:]
 	v = bytes.TrimSuffix(v, crlf)
-	v = bytes.TrimLeft(v, " \t")
-	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return fieldName(raw[:n]), string(v)
+	return fieldName(raw[:n]), a.unfold(bytes.TrimLeft(v, " \t"))
+}
+
+// unfold copies the value of a field without its line ends.
+func (a *arena) unfold(v []byte) string {
+	a.room(len(v))
+	begin := a.block.Len()
+	for line := range bytes.SplitSeq(v, crlf) {
+		a.block.Write(line)
 	}
-	v = bytes.ReplaceAll(v, crlf, nil)
-	for i, c := range v {
-		if c == '\r' || c == '\n' {
-			v[i] = ' ' // ReplaceAll made a copy
-		}
+	value := a.block.String()[begin:]
+	if strings.ContainsAny(value, "\r\n") { // only where they are let pass
+		value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
 	}
-	return fieldName(raw[:n]), string(bytes.TrimLeft(v, " \t"))
+	return strings.TrimLeft(value, " \t")
 }
 
 // fieldName returns a name as a string; for the common ones that costs no allocation.

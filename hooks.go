@@ -89,7 +89,7 @@ func (s *Session) callHEADER(raw []byte) (r Reply) {
 		return Reply{}
 	}
 	defer s.returned("HEADER", &r)
-	name, value := splitField(raw)
+	name, value := s.arena.splitField(raw)
 	s.field = rawField{name, value, raw[:len(raw):len(raw)]}
 	defer func() { s.field = rawField{} }()
 	return s.h.HEADER(s, name, value)

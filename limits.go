@@ -32,10 +32,15 @@ type Limits struct {
 	// AuthFailures is how many failed AUTH end a session with 421. Default 3.
 	AuthFailures int
 
-	// Connections is the largest number of sessions at a time, and ConnectionsPerAddress from one IPv4 address or one
-	// IPv6 /64. Loopback addresses and Unix sockets count only for the first. Defaults: 2000, 50.
+	// Connections is the largest number of sessions at a time, and ConnectionsPerAddress from one client: an IPv4
+	// address or an IPv6 /64, see IPv4Prefix. Loopback addresses and Unix sockets count only for the first. Defaults: 2000, 50.
 	Connections           int
 	ConnectionsPerAddress int
+
+	// IPv4Prefix and IPv6Prefix are how many bits of an address tell one client from another, for ConnectionsPerAddress and [Rates]: at most 32
+	// and 128. Defaults: 32, 64.
+	IPv4Prefix int
+	IPv6Prefix int
 
 	// MinDataRate is the least rate, in octets a second, at which a message may come, once it takes longer
 	// than Timeouts.Data. Default 500.
@@ -44,7 +49,8 @@ type Limits struct {
 
 // Timeouts bounds how long a client can take. A zero field means the default, a negative one no limit.
 type Timeouts struct {
-	// Command is the time for the next command to come whole. Default 5 minutes (RFC 5321 §4.5.3.2.7).
+	// Command is the time for the next command to come whole. Default 5 minutes (RFC 5321 §4.5.3.2.7). While more than nine tenths of
+	// Limits.Connections are taken it is 10 seconds at most, and so is Data.
 	Command time.Duration
 
 	// Data is the time for the next octets of a message. Default 5 minutes.
@@ -55,6 +61,13 @@ type Timeouts struct {
 
 	// Deliver is the time that a handler can put off the replies for recipients with [Transaction.Defer]. Default 5 minutes.
 	Deliver time.Duration
+
+	// Greeting is how long the greeting is held back; who speaks before it gets 554 5.5.0. It delays every session. Default: not at all.
+	Greeting time.Duration
+
+	// ErrorDelay is by how much the reply to a refused command is held back once half of Limits.Errors is used up, and each one after it by as much
+	// more, up to ten times. Default 1 second.
+	ErrorDelay time.Duration
 
 	// Session is the time for all of a session. Default 2 hours.
 	Session time.Duration
@@ -95,6 +108,10 @@ func (l Limits) resolve() Limits {
 	setDefault(&l.AuthFailures, defaultAuthFailures)
 	setDefault(&l.Connections, defaultConnections)
 	setDefault(&l.ConnectionsPerAddress, defaultPerAddress)
+	setDefault(&l.IPv4Prefix, 32)
+	setDefault(&l.IPv6Prefix, 64)
+	l.IPv4Prefix = min(l.IPv4Prefix, 32)
+	l.IPv6Prefix = min(l.IPv6Prefix, 128)
 	setDefault(&l.MinDataRate, defaultMinDataRate)
 	return l
 }
@@ -104,6 +121,8 @@ func (t Timeouts) resolve() Timeouts {
 	setDefault(&t.Data, defaultTimeout)
 	setDefault(&t.Write, defaultTimeout)
 	setDefault(&t.Deliver, defaultTimeout)
+	t.Greeting = max(t.Greeting, 0)
+	setDefault(&t.ErrorDelay, time.Second)
 	setDefault(&t.Session, defaultSessionTime)
 	return t
 }

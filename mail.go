@@ -11,6 +11,8 @@ func (s *Session) doMAIL(arg []byte) {
 		s.reply(verbMAIL, replyNestedMAIL)
 	case over(s.mails+1, s.maxMails):
 		s.overLimit(verbMAIL, replyTooManyMails)
+	case s.overRate(eventMessage, s.cfg.rates.Messages):
+		s.reply(verbMAIL, replyTooFast)
 	default:
 		s.reply(verbMAIL, s.beginTransaction(arg))
 	}
@@ -73,6 +75,7 @@ func (s *Session) endTransaction() {
 		return
 	}
 	s.tx = nil
+	s.lastRcpts = len(tx.recipients)
 	s.separator = ""
 	s.chunkMode = false
 	tx.end()

@@ -1,8 +1,18 @@
 package esmtp_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"strings"
 	"testing"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/esmtptest"
 )
 
 // TestNothingInAChunkIsACommand is the matrix for BDAT, in which nothing ends the data but the count: false ends and true ones are
@@ -47,4 +57,48 @@ func TestChunksMakeOneMessage(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestTheLargestSizeLimitIsALimit: one and a half times the largest number is no negative one.
+func TestTheLargestSizeLimitIsALimit(t *testing.T) {
+	st := newStage(&fate{code: 250, size: math.MaxInt64}, esmtp.RejectBare)
+	text := "A: b\r\n\r\n" + strings.Repeat("x", 100<<10)
+	for _, fate := range []fate{fates[0], fates[4]} {
+		*st.fate = fate
+		script := fmt.Sprintf("%sBDAT %d LAST\r\n%sMAIL FROM:<a@b>\r\nRCPT TO:<u@d>\r\nDATA\r\n%s\r\n.\r\n%s", beginning, len(text), text, text, ending)
+		want := []int{220, 250, 250, 250, fate.code, 250, 250, 354, fate.code, 252, 221}
+		if codes, err := st.codes([]byte(script)); err != nil || !slices.Equal(codes, want) {
+			t.Errorf("%s: replies %v, %v, want %v", fate.name, codes, err, want)
+		}
+	}
+}
+
+// boundless is a client that goes on with the octets of its last segment for ever.
+type boundless struct {
+	*esmtptest.ScriptConn
+	octets int64
+}
+
+func (c *boundless) Read(p []byte) (int, error) {
+	n, err := c.ScriptConn.Read(p)
+	if err == io.EOF {
+		n, err = len(p), nil
+		clear(p)
+	}
+	c.octets += int64(n)
+	return n, err
+}
+
+// TestARefusedMessageIsReadWithinABound: a server without a size limit reads on behind a refusal, but not for ever.
+func TestARefusedMessageIsReadWithinABound(t *testing.T) {
+	for _, begin := range []string{"DATA\r\n", "BDAT 9000000000000000000 LAST\r\n"} {
+		srv := &esmtp.Server{
+			Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler), Limits: esmtp.Limits{MessageBytes: -1},
+			NewHandler: func(*esmtp.Session) esmtp.Handler { return &fateful{fate: &fates[4], got: new(received)} },
+		}
+		conn := &boundless{ScriptConn: esmtptest.NewScriptConn([]byte(beginning + begin + "A: b\r\n\r\ntext"))}
+		if err := srv.ServeConn(net.Conn(conn)); !errors.Is(err, esmtp.ErrProtocol) || conn.octets > 65<<20 {
+			t.Errorf("%q: ended with %v after %d octets", begin, err, conn.octets)
+		}
+	}
 }

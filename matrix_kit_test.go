@@ -108,6 +108,7 @@ func newStage(f *fate, policy esmtp.BareNewlines) *stage {
 	st.srv = &esmtp.Server{
 		Hostname: "mx.example.org", BareNewlines: policy, Logger: slog.New(slog.DiscardHandler),
 		Limits:     esmtp.Limits{MessageBytes: f.size},
+		Timeouts:   esmtp.Timeouts{ErrorDelay: -1},
 		NewHandler: func(*esmtp.Session) esmtp.Handler { return &fateful{fate: f, got: &st.got} },
 	}
 	return st

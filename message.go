@@ -113,7 +113,9 @@ func (m *message) header(p []byte, last bool) (body []byte) {
 			m.endHeader(HeaderLimit, nil)
 			return p
 		case n == 0:
-			h.held = append(h.held[:0], p...)
+			if len(p) != len(h.held) { // else it is all there: octet by octet that would be a lot of copying
+				h.held = append(h.held[:0], p...)
+			}
 			return nil
 		}
 		m.judge("HEADER", m.s.callHEADER(p[:n]))

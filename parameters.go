@@ -90,7 +90,7 @@ func findParameter(v verb, name []byte) int {
 
 // containsParam reports whether params has a parameter of that name.
 func containsParam(params, name []byte) bool {
-	for param := range bytes.FieldsSeq(params) {
+	for param := range bytes.SplitSeq(params, []byte{' '}) {
 		if key, _, _ := bytes.Cut(param, []byte{'='}); equalFold(key, name) {
 			return true
 		}

@@ -42,13 +42,13 @@ func (p Path) String() string {
 // IsPostmaster reports whether p is the address that every server must accept mail for: <postmaster>
 // without a domain, or postmaster at the given domain, in any case (RFC 5321 §4.5.1).
 func (p Path) IsPostmaster(domain string) bool {
-	return strings.EqualFold(p.local, "postmaster") && (p.domain == "" || strings.EqualFold(p.domain, domain))
+	return equalFold(p.local, "postmaster") && (p.domain == "" || equalFold(p.domain, domain))
 }
 
 // Param returns the value of an ESMTP parameter as it was sent, and whether it was there. The name is
 // compared without case; a parameter without a value has the empty one.
 func (p Path) Param(name string) (value string, ok bool) {
-	for param := range strings.FieldsSeq(p.params) {
+	for param := range strings.SplitSeq(p.params, " ") { // not Fields: there are more spaces in UTF-8
 		key, value, _ := strings.Cut(param, "=")
 		if equalFold(key, name) {
 			return value, true
@@ -95,9 +95,14 @@ func isDotString(s string) bool {
 }
 
 // isAtext reports whether c can stand in an atom; octets of UTF-8 can under SMTPUTF8.
-func isAtext(c byte) bool {
-	return isAlnum(c) || c >= 0x80 || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", c) >= 0
-}
+func isAtext(c byte) bool { return atext[c] }
+
+var atext = func() (t [256]bool) {
+	for c := range len(t) {
+		t[c] = isAlnum(byte(c)) || c >= 0x80 || strings.IndexByte("!#$%&'*+-/=?^_`{|}~", byte(c)) >= 0
+	}
+	return t
+}()
 
 func isAlnum(c byte) bool {
 	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'

@@ -39,7 +39,8 @@ func parsePath(arg []byte, lenient bool) (p parsedPath, ok bool) {
 	if angle {
 		s = s[1:]
 		if len(s) > 0 && s[0] == '>' {
-			return parsedPath{rest: s[1:], ascii: true}, true
+			s = s[1:]
+			return parsedPath{rest: s, ascii: true}, len(s) == 0 || s[0] == ' '
 		}
 		if s, ok = skipSourceRoute(s, lenient); !ok {
 			return p, false
@@ -64,6 +65,9 @@ func parsePath(arg []byte, lenient bool) (p parsedPath, ok bool) {
 	p.rest = s
 	if len(p.raw)+2 > maxPath || !p.ascii && !isText(p.raw) {
 		return p, false
+	}
+	if long := len(p.local)+2 > maxLocalPart || len(p.raw)+4 > maxPath; long && !p.quoted && !isDotString(string(p.local)) {
+		return p, false // no room for the quotes that it needs
 	}
 	return p, len(s) == 0 || s[0] == ' '
 }
@@ -201,8 +205,8 @@ func (a *arena) makePath(p *parsedPath, params []byte) (path Path, ok bool) {
 	case !isASCII(p.domain):
 		// RFC 6531 §3.2: a U-label must be a valid IDNA label; as an A-label it can be compared.
 		domain, err := idna.Lookup.ToASCII(path.domain)
-		if err != nil || len(domain) > maxDomain {
-			return Path{}, false
+		if err != nil || !isDomainOrLiteral(domain) || len(path.local)+len("<@>")+len(domain) > maxPath {
+			return Path{}, false // it can become empty, or end with a dot
 		}
 		path.domain = domain
 	case hasUpper(p.domain):

@@ -9,6 +9,8 @@ func (s *Session) doRCPT(arg []byte) {
 		s.reply(verbRCPT, replyAfterBDAT)
 	case over(len(s.tx.recipients)+1, s.maxRcpts):
 		s.overLimit(verbRCPT, replyTooManyRcpts)
+	case s.overRate(eventRecipient, s.cfg.rates.Recipients):
+		s.overLimit(verbRCPT, replyTooFast)
 	default:
 		s.reply(verbRCPT, s.addRecipient(arg))
 	}
@@ -37,6 +39,9 @@ func (s *Session) addRecipient(arg []byte) Reply {
 	r := s.checkReply("RCPT", s.callRCPT(to), isFinal)
 	switch {
 	case r.Code/100 == 2:
+		if n := len(tx.recipients); n == 1 && n == cap(tx.recipients) && s.lastRcpts > 2 {
+			tx.recipients = append(make([]Recipient, 0, s.lastRcpts), tx.recipients...)
+		}
 		tx.recipients = append(tx.recipients, Recipient{to, r})
 	case !over(len(tx.refused)+1, max(s.cfg.limits.Recipients, defaultRecipients)):
 		tx.refused = append(tx.refused, Recipient{to, r})

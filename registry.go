@@ -18,13 +18,14 @@ func (srv *Server) admit(s *Session) bool {
 	}
 	srv.sessions[s] = struct{}{}
 	s.number = len(srv.sessions)
+	srv.checkStress()
 	return true
 }
 
 // admitAddr counts s for its address, and reports whether that has too many.
 func (srv *Server) admitAddr(s *Session) bool {
 	remote, local := s.conn.RemoteAddr(), s.conn.LocalAddr() // behind a PROXY protocol listener this can block
-	prefix := addrPrefix(remote)
+	prefix := srv.clientPrefix(remote)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	s.remote, s.local = remote, local
@@ -45,12 +46,19 @@ func (srv *Server) dismiss(s *Session) {
 		return
 	}
 	delete(srv.sessions, s)
+	srv.checkStress()
 	if s.prefix.IsValid() {
 		if srv.perAddr[s.prefix]--; srv.perAddr[s.prefix] == 0 {
 			delete(srv.perAddr, s.prefix)
 		}
 	}
 	srv.checkIdle()
+}
+
+// checkStress notes whether the server is near its limit. It is called with the lock held.
+func (srv *Server) checkStress() {
+	limit := srv.cfg.limits.Connections
+	srv.stressed.Store(limit > 0 && len(srv.sessions) >= limit-limit/10)
 }
 
 // checkIdle closes idle when nothing is left to wait for. It is called with the lock held.
@@ -64,18 +72,19 @@ func (srv *Server) checkIdle() {
 	}
 }
 
-// addrPrefix is what counts as one client: an IPv4 address, or an IPv6 /64, the smallest network that one gets.
-func addrPrefix(addr net.Addr) netip.Prefix {
+// clientPrefix is what counts as one client: by default an IPv4 address, or an IPv6 /64, the smallest network that one gets.
+func (srv *Server) clientPrefix(addr net.Addr) netip.Prefix {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok {
 		return netip.Prefix{}
 	}
 	ip := tcp.AddrPort().Addr().Unmap().WithZone("")
-	bits := 32
-	if ip.Is6() && !ip.IsLoopback() {
-		bits = 64
-	} else if ip.Is6() {
-		bits = 128
+	bits := srv.cfg.limits.IPv4Prefix
+	switch {
+	case ip.IsLoopback():
+		bits = ip.BitLen()
+	case ip.Is6():
+		bits = srv.cfg.limits.IPv6Prefix
 	}
 	prefix, _ := ip.Prefix(bits)
 	return prefix

@@ -78,6 +78,14 @@ var (
 	replyDiffer      = Deny(451, 4, 3, 0, "Not delivered to all recipients")
 )
 
+// The replies to clients that do too much, or too soon.
+var (
+	replyEarlyTalker = Deny(554, 5, 5, 0, "You spoke before you may").Hangup()             // RFC 2920 §3.1
+	replyTooFast     = Deny(450, 4, 7, 1, "Too much in too short a time, try again later") // RFC 3463 §3.8
+	replyAuthTooFast = Deny(454, 4, 7, 0, "Too many failed authentications, try again later")
+	replyTLSTooFast  = Deny(454, 4, 7, 0, "Too many TLS handshakes, try again later")
+)
+
 func replyNoArg(verb string) Reply { return Deny(501, 5, 5, 4, verb+" takes no argument") }
 
 // The kinds of reply that a method may return.
@@ -94,7 +102,7 @@ func (s *Session) checkReply(hook string, r Reply, allowed func(code int) bool) 
 	switch {
 	case r.Code == 0 && r.Close:
 		return r // Drop
-	case r.Code > 599 || !allowed(r.Code):
+	case r.Code > 599 || r.Code/10%10 > 5 || !allowed(r.Code): // RFC 5321 §4.2
 		s.Logger().Error("handler returned a reply that this verb can't have", "verb", hook, "reply", r.Error())
 		return replyLocalError
 	case r.Code == 421 || r.Code == 521: // RFC 5321 §3.8, RFC 7504 §3

@@ -22,7 +22,7 @@ var NoEnhanced = Enhanced{^uint16(0), ^uint16(0), ^uint16(0)}
 //
 // A Reply is also an error, so that code below a handler can return one through error values; see [ReplyOf].
 type Reply struct {
-	// Code is the reply code, 200 to 599. A code that the verb can't have (a 354 from RCPT, say) is a
+	// Code is the reply code, 200 to 559, its second digit 0 to 5 (RFC 5321 §4.2). A code that the verb can't have (a 354 from RCPT, say) is a
 	// bug of the handler: the client gets 451 and the log says why.
 	Code int
 

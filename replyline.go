@@ -80,6 +80,17 @@ func wrapAt(s string, room int) int {
 	return n
 }
 
+// printable makes a control character a space, and what isn't ASCII a question mark.
+func printable(r rune) rune {
+	switch {
+	case r < ' ' || r == 0x7f:
+		return ' '
+	case r > 0x7f:
+		return '?'
+	}
+	return r
+}
+
 // clean reports whether s can be written as it is: printable ASCII.
 func clean(s string) bool {
 	for i := range len(s) {

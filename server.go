@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -43,9 +44,10 @@ type Server struct {
 	// AllowInsecureAuth offers PLAIN, LOGIN, OAUTHBEARER and XOAUTH2 in the clear too. Anybody on the way can read them.
 	AllowInsecureAuth bool
 
-	// Limits and Timeouts bound what a client can do. Their zero values are safe.
+	// Limits, Timeouts and Rates bound what a client can do. Their zero values are safe.
 	Limits   Limits
 	Timeouts Timeouts
+	Rates    Rates
 
 	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF. Default: RejectBare.
 	BareNewlines BareNewlines
@@ -56,6 +58,14 @@ type Server struct {
 	// Strict asks for commands to the letter. Without it a command line may end with a lone LF, MAIL and RCPT may
 	// have spaces after the colon and no brackets, and what stands in HELO is not checked to be a domain.
 	Strict bool
+
+	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply: anything behind HELO, EHLO, DATA,
+	// VRFY, EXPN, NOOP and AUTH, and behind all commands if PIPELINING was not offered to it (RFC 2920 §3.1).
+	ForbidEarly bool
+
+	// GreetingTeaser is the text of a first line, 220-, that is sent before Timeouts.Greeting begins: clients that are in a hurry take
+	// it for the greeting. Default: none is sent.
+	GreetingTeaser string
 
 	// AllowNoHELO accepts MAIL without a HELO or EHLO before it. Default: 503 (RFC 5321 §4.1.4).
 	AllowNoHELO bool
@@ -69,6 +79,8 @@ type Server struct {
 	cfg      config
 
 	draining atomic.Bool
+	stressed atomic.Bool // near the limit of connections
+	rates    rateTable
 	mu       sync.Mutex // guards what follows; no code of a handler runs under it
 	closing  bool       // no new sessions
 	sessions map[*Session]struct{}
@@ -82,6 +94,7 @@ type config struct {
 	hostname   string
 	newHandler func(*Session) Handler
 	limits     Limits
+	rates      Rates
 	timeouts   Timeouts
 	bare       BareNewlines
 	badHeader  BadHeader
@@ -93,6 +106,8 @@ type config struct {
 	requireAuth  bool
 	insecureAuth bool
 	lmtp         bool
+	forbidEarly  bool
+	teaser       string
 	texts        texts
 	log          *slog.Logger
 }
@@ -108,6 +123,8 @@ var (
 	ErrTLS           = errors.New("esmtp: TLS handshake failed")
 	ErrTooMany       = errors.New("esmtp: too many connections")        // 421 4.3.2, 421 4.7.0
 	ErrProtocol      = errors.New("esmtp: client is out of step")       // a line or message past all bounds, a BDAT that can't be read
+	ErrEarlyTalker   = errors.New("esmtp: client spoke too early")      // 554 5.5.0
+	ErrNotSMTP       = errors.New("esmtp: client doesn't speak SMTP")   // 554 5.7.0: HTTP or TLS
 	ErrRefused       = errors.New("esmtp: connection refused")          // CONNECT said no
 	ErrHangup        = errors.New("esmtp: handler hung up")             // a reply with Close, or Session.Disconnect
 	ErrHijacked      = errors.New("esmtp: connection taken by handler") // Session.Hijack
@@ -121,6 +138,7 @@ func (srv *Server) start() error {
 			newHandler: srv.NewHandler,
 			limits:     srv.Limits.resolve(),
 			timeouts:   srv.Timeouts.resolve(),
+			rates:      srv.Rates.resolve(),
 			bare:       srv.BareNewlines,
 			badHeader:  srv.BadHeader,
 			strict:     srv.Strict,
@@ -131,6 +149,8 @@ func (srv *Server) start() error {
 			requireAuth:  srv.RequireAuth,
 			insecureAuth: srv.AllowInsecureAuth,
 			lmtp:         srv.LMTP,
+			forbidEarly:  srv.ForbidEarly,
+			teaser:       strings.Map(printable, srv.GreetingTeaser),
 			log:          srv.Logger,
 		}
 		if srv.cfg.hostname == "" {

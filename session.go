@@ -57,6 +57,7 @@ type Session struct {
 	errors       int
 	junk         int
 	overshoot    int
+	lastRcpts    int // accepted in the transaction before: as many may come again
 	tx           *Transaction
 	verbs        []addedVerb
 	reason       error

@@ -38,7 +38,7 @@ type calls struct {
 // newSpy returns a server with spies, and the record of their calls.
 func newSpy(on hook) (*esmtp.Server, *calls) {
 	log := &calls{closed: make(chan error, 100)}
-	srv := &esmtp.Server{Hostname: "mx.example.org"}
+	srv := &esmtp.Server{Hostname: "mx.example.org", Timeouts: esmtp.Timeouts{ErrorDelay: -1}} // no test has time for it
 	srv.NewHandler = func(s *esmtp.Session) esmtp.Handler {
 		if s.RemoteAddr().String() == "none" {
 			return esmtp.Default{} // the look that Vet takes

@@ -27,6 +27,8 @@ func (s *Session) doSTARTTLS(arg []byte) {
 		// says inside TLS (RFC 3207 §4.2; CVE-2011-0411).
 		s.reply(verbSTARTTLS, replyTLSInjection)
 		s.reason = ErrProtocol
+	case s.overRate(eventHandshake, s.cfg.rates.Handshakes):
+		s.reply(verbSTARTTLS, replyTLSTooFast)
 	default:
 		r := s.checkReply("STARTTLS", s.callSTARTTLS(), isSTARTTLS)
 		s.reply(verbSTARTTLS, r)

@@ -25,6 +25,8 @@ def check(name, ok, detail=""):
 
 def start(caddy, caddyfile, folder):
     """Starts Caddy in a folder of its own, and waits for its greeting."""
+    with socket.socket() as probe:
+        check("the port is free", probe.connect_ex((HOST, PORT)) != 0, f"something listens on {HOST}:{PORT}")
     shutil.copy(caddyfile, os.path.join(folder, "Caddyfile"))
     env = dict(os.environ, HOME=folder, XDG_DATA_HOME=folder + "/data", XDG_CONFIG_HOME=folder + "/config")
     log = open(os.path.join(folder, "log"), "wb")

@@ -16,6 +16,7 @@ func TestMain(m *testing.M) {
 		main()
 		return
 	}
+	os.Setenv("GORACE", "atexit_sleep_ms=0") // with the race detector every server would take a second to end
 	os.Exit(m.Run())
 }
 
@@ -46,7 +47,7 @@ func TestShortRunFillsTheTable(t *testing.T) {
 			list := r.samples[cell{w, p}]
 			if want := p.can(w); want != (len(list) == 1) {
 				t.Errorf("%s, %s: %d samples, but can do it: %v", w.name, p.name, len(list), want)
-			} else if want && (list[0].messages < float64(w.sessions) || list[0].octets == 0 || list[0].cpu <= 0) {
+			} else if want && (list[0].messages < 1 || list[0].octets == 0 || list[0].cpu <= 0) {
 				t.Errorf("%s, %s: %+v", w.name, p.name, list[0])
 			}
 		}

@@ -26,8 +26,12 @@ type load struct {
 	octets   atomic.Int64
 }
 
-func newLoad(addr string, w *work) *load {
+// newLoad prepares the work, with no more sessions at a time than most; 0 leaves that to the work.
+func newLoad(addr string, w *work, most int) *load {
 	l := &load{addr: addr, sessions: w.sessions, script: w.steps()}
+	if most > 0 {
+		l.sessions = min(l.sessions, most)
+	}
 	for _, s := range l.script {
 		l.waits = append(l.waits, replies(s.answer))
 	}

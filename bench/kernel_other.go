@@ -11,6 +11,7 @@ import (
 var errLinux = errors.New("bench: needs Linux, for its accounting of CPU time and memory")
 
 func cores() (server, load int, err error)   { return 0, 0, errLinux }
+func unprivileged(cmd *exec.Cmd) error       { return errLinux }
 func allowFiles() error                      { return errLinux }
 func pinSelf(core int) error                 { return errLinux }
 func startOn(core int, cmd *exec.Cmd) error  { return errLinux }

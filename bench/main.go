@@ -25,14 +25,15 @@ import (
 
 // options is what the flags say.
 type options struct {
-	rounds  int
-	window  time.Duration // how long a server gets work, in a round
-	warmup  time.Duration // and before that, unmeasured
-	idle    int           // sessions held open to weigh one
-	settle  time.Duration // how long they are left alone before: some servers make themselves smaller then
-	peers   []string      // names; none: all
-	works   []string
-	profile string // folder for CPU profiles of the Go servers
+	rounds   int
+	window   time.Duration // how long a server gets work, in a round
+	warmup   time.Duration // and before that, unmeasured
+	sessions int           // at most so many at a time; 0: as many as the work asks for
+	idle     int           // sessions held open to weigh one
+	settle   time.Duration // how long they are left alone before: some servers make themselves smaller then
+	peers    []string      // names; none: all
+	works    []string
+	profile  string // folder for CPU profiles of the Go servers
 }
 
 // maxMessages bounds the work of one measurement, however fast the server is.
@@ -73,7 +74,7 @@ func parseFlags() (options, bool) {
 // shorten makes the run a matter of seconds.
 func (o *options) shorten() {
 	o.rounds, o.window, o.warmup = 1, 30*time.Millisecond, 0
-	o.idle, o.settle = 50, 50*time.Millisecond
+	o.sessions, o.idle, o.settle = 2, 50, 50*time.Millisecond
 }
 
 func list(s string) []string {

@@ -141,7 +141,7 @@ func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
 		}
 		return weigh(ctx, s, n, r.settle)
 	}
-	l := newLoad(s.addr, w)
+	l := newLoad(s.addr, w, r.sessions)
 	if r.warmup > 0 {
 		if _, _, err := l.run(ctx, r.warmup); err != nil {
 			return sample{}, err
@@ -180,6 +180,9 @@ func timed(ctx context.Context, s *process, l *load, d time.Duration) (sample, e
 // perAddress is how many sessions come from one loopback address: each has ports for some more.
 const perAddress = 20_000
 
+// pace is how long it takes a hundred sessions to come, when they are to stay idle: even a busy server doesn't get all at once.
+const pace = 100 * time.Millisecond
+
 // weigh opens n sessions, says EHLO in each, leaves them alone for a while, and looks by how much the server grew.
 func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample, error) {
 	clients := make([]*client, 0, n+1)
@@ -206,13 +209,21 @@ func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample
 				return sample{}, err
 			}
 		}
+		if i%100 == 99 {
+			wait(ctx, pace)
+		}
 	}
-	select {
-	case <-time.After(settle):
-	case <-ctx.Done():
-	}
+	wait(ctx, settle)
 	after, err := s.memory()
 	return sample{idleKiB: float64(after-before) / float64(n)}, err
+}
+
+// wait waits, unless ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
 }
 
 // greet waits for the greeting and says EHLO.

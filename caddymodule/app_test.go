@@ -62,7 +62,7 @@ func TestMailComesThroughCaddyIntoAMaildir(t *testing.T) {
 		t.Fatal(err)
 	}
 	path, mail := socket(t), filepath.Join(tempDir(t), "mail")
-	text := strings.NewReplacer("127.0.0.1:2525", "unix/"+path, "./mail", mail, "admin off", private).Replace(string(example))
+	text := strings.NewReplacer("127.0.0.1:2525", "unix/"+path, "./mail", mail).Replace(string(example))
 	config, err := adapt(text)
 	if err != nil {
 		t.Fatal(err)
@@ -249,7 +249,7 @@ func TestAFailedStartLeavesTheOldConfigAlone(t *testing.T) {
 	if err := tryLoad(t, server(path, "new")+server(other, "new")+server(blocked, "new")); err == nil {
 		t.Fatal("it started")
 	}
-	for range 10 {
+	for range 5 {
 		c := dial(t, path)
 		c.Expect("220 *")
 		c.Cmd("NOOP", "250 2.0.0 old")

@@ -117,6 +117,7 @@ func TestAdapt(t *testing.T) {
 	}
 	t.Setenv("ESMTP_TEST_PORT", "2525")
 	t.Setenv("ESMTP_TEST_DOMAIN", "example.net")
+	t.Setenv("ESMTP_TEST_MAIL", "/var/mail")
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
 			text, err := os.ReadFile(file)

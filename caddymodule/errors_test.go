@@ -146,6 +146,14 @@ func TestMistakesInTheOptionAreFoundWithTheirLine(t *testing.T) {
 	}
 }
 
+// A mistake in what is imported is found where it stands, and where it was imported.
+func TestMistakesInAnImportAreFound(t *testing.T) {
+	_, err := adapt("(policy) {\nlog\nbogus\n}\n{\nesmtp {\n:25 {\nimport policy\n}\n}\n}\n")
+	if want := "at Caddyfile:3 import chain ['Caddyfile:8 (import policy)']"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("got %v\nwant %s", err, want)
+	}
+}
+
 // What only JSON can get wrong is found when the config is provisioned, that is by "caddy validate" too.
 func TestMistakesInJSONAreFoundByValidate(t *testing.T) {
 	for server, want := range map[string]string{

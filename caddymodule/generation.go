@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,15 @@ type generation struct {
 	mu        sync.Mutex
 	left      bool // nothing more to be done for Cleanup: leave or abandon was called
 	servers   []*esmtp.Server
-	listeners []net.Listener
+	listeners []listener
+}
+
+// listener is a socket, and the server that it is for.
+type listener struct {
+	net.Listener
+	server  *Server
+	address string
+	tls     bool // from the start
 }
 
 // draining are the generations whose config is gone and whose sessions are not.
@@ -31,29 +40,39 @@ var draining struct {
 	all sync.WaitGroup
 }
 
-// start begins to serve one server on all of its addresses.
-func (g *generation) start(srv *Server) error {
+// listen opens the sockets of a server.
+func (g *generation) listen(srv *Server) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.servers = append(g.servers, srv.engine)
 	for _, addr := range srv.addresses {
 		l, err := listen(addr)
 		if err != nil {
 			return err
 		}
-		g.listeners = append(g.listeners, l)
-		go func() {
-			serve := srv.engine.Serve
-			if addr.tls && srv.tls != nil {
-				serve = srv.engine.ServeTLS
-			}
-			if err := serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
-				g.log.Error("serving ended", "address", addr.String(), "error", err)
-			}
-		}()
-		g.log.Info("serving", "server", srv.name, "address", addr.String(), "tls", addr.tls && srv.tls != nil, "hostname", srv.engine.Hostname)
+		g.listeners = append(g.listeners, listener{l, srv, addr.String(), addr.tls && srv.tls != nil})
 	}
 	return nil
+}
+
+// serve begins to serve on all sockets.
+func (g *generation) serve() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, l := range g.listeners {
+		if !slices.Contains(g.servers, l.server.engine) {
+			g.servers = append(g.servers, l.server.engine)
+		}
+		g.log.Info("serving", "server", l.server.name, "address", l.address, "tls", l.tls, "hostname", l.server.engine.Hostname)
+		go func() {
+			serve := l.server.engine.Serve
+			if l.tls {
+				serve = l.server.engine.ServeTLS
+			}
+			if err := serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
+				g.log.Error("serving ended", "server", l.server.name, "address", l.address, "error", err)
+			}
+		}()
+	}
 }
 
 // each does something with all servers at once, and waits.

@@ -29,5 +29,18 @@
 //	close       expects that the server closes the connection without another word.
 //	leave       closes the connection from this side.
 //
+// [RunFiles] runs dialogues from files, such as those in this package's testdata: documentation that can't go stale.
 // When a step fails, the test does, with the line's number, what was got and wanted, and all that was said.
+//
+// # Fuzzing
+//
+// A dialogue shows what should happen. [Fuzz], [Check] and [CheckSession] look for what should not: they run odd sessions against a
+// handler of yours, right and wrong commands, messages of every sort in segments of every size, and compare each with [Model], a
+// slow and plain account of the protocol's rules that knows what your methods returned:
+//
+//	func FuzzMine(f *testing.F) {
+//		esmtptest.Fuzz(f, func(*esmtp.Session) esmtp.Handler { return new(Mine) })
+//	}
+//
+// Then run go test -fuzz=FuzzMine. Without -fuzz it runs what is in the corpus, as a test.
 package esmtptest

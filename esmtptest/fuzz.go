@@ -60,7 +60,8 @@ func CheckSegments(segments [][]byte, newHandler func(*esmtp.Session) esmtp.Hand
 }
 
 func quietServer(newHandler func(*esmtp.Session) esmtp.Handler) *esmtp.Server {
-	return &esmtp.Server{Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler), NewHandler: newHandler}
+	return &esmtp.Server{Hostname: "mx.example.org", Logger: slog.New(slog.DiscardHandler), NewHandler: newHandler,
+		Timeouts: esmtp.Timeouts{ErrorDelay: -1}} // a fuzzer has no time for it
 }
 
 // run runs a session, and asks the model.

@@ -78,6 +78,7 @@ type modelTx struct {
 	content []byte // of the BDAT commands so far
 	calls   []Call // of HEADER, EOH and BODY
 	verdict *Call  // the one of them that said no, or yes
+	resized bool   // one of them changed the size limit
 }
 
 // limit returns a limit as it counts: the default for 0, none (0) for a negative one.

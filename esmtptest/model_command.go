@@ -54,7 +54,7 @@ func (m *Model) command() bool {
 	case verb == "BDAT":
 		m.bdat(arg)
 	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: verb == "HELO" || verb == "EHLO"})
+		m.answer(verb, want{codes: []int{503}, plain: isHello(verb)})
 	default:
 		m.dispatch(name, verb, arg)
 	}
@@ -102,9 +102,25 @@ func (m *Model) dispatch(name, verb, arg string) {
 		if c, ok := m.call(verb, arg); ok {
 			m.answer(verb, wanted(c))
 		}
+	case "LHLO", "STARTTLS", "AUTH":
+		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
 	}
+}
+
+// missing are the verbs of what a plain SMTP server has not got: LMTP (RFC 2033), TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
+func (m *Model) missing(verb, arg string) {
+	code := 503
+	switch {
+	case verb == "LHLO":
+		code = 500
+	case verb == "STARTTLS" && arg == "":
+		code = 502
+	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
+		code = 501
+	}
+	m.answer(verb, want{codes: []int{code}, plain: verb == "LHLO"})
 }
 
 // hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew.
@@ -231,3 +247,6 @@ func (m *Model) unknown(verb, arg string) {
 		}
 	}
 }
+
+// isHello reports whether a verb's reply has no enhanced status code (RFC 2034 §4).
+func isHello(verb string) bool { return verb == "HELO" || verb == "EHLO" || verb == "LHLO" }

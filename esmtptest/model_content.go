@@ -105,11 +105,6 @@ func splitHeader(text string, whole bool, maxBytes, maxFields int) (h header) {
 func splitField(raw string) (name, value string) {
 	name, value, _ = strings.Cut(raw, ":")
 	value = strings.ReplaceAll(strings.TrimSuffix(value, "\r\n"), "\r\n", "")
-	value = strings.Map(func(c rune) rune {
-		if c == '\r' || c == '\n' {
-			return ' '
-		}
-		return c
-	}, value)
+	value = strings.NewReplacer("\r", " ", "\n", " ").Replace(value)
 	return strings.TrimRight(name, " \t"), strings.TrimLeft(value, " \t")
 }

@@ -1,11 +1,8 @@
 package esmtptest
 
 import (
-	"bytes"
-	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 
 	"github.com/caddy-esmtp/esmtp"
 )
@@ -82,8 +79,8 @@ func (m *Model) bdat(arg string) {
 
 // reach is how many octets of a refused message are read; 0: any number.
 func (m *Model) reach() int64 {
-	if m.maxSize == 0 {
-		return 0
+	if m.maxSize == 0 || m.maxSize > 1<<62 {
+		return m.maxSize
 	}
 	return max(m.maxSize+m.maxSize/2, 64<<10)
 }
@@ -165,7 +162,10 @@ func (m *Model) hear(text []byte, end, whole bool) (complete bool) {
 			}
 		}
 		m.tx.calls = calls
-		if c, _ := m.call(verb); c.Panic != nil || !c.Reply.IsZero() {
+		limit := m.maxSize
+		c, _ := m.call(verb)
+		m.tx.resized = m.tx.resized || m.maxSize != limit
+		if c.Panic != nil || !c.Reply.IsZero() {
 			m.tx.verdict = &c
 		}
 	}
@@ -182,7 +182,11 @@ func (m *Model) verdict(text []byte, whole bool) (w want, ok bool) {
 	if m.tx.verdict != nil {
 		return wanted(*m.tx.verdict), true
 	}
-	if over(int64(len(text)), m.maxSize) { // RFC 1870 §6.3
+	tooBig := over(int64(len(text)), m.maxSize)
+	if m.tx.resized { // whether it was in time, only the engine knows
+		tooBig = len(m.replies) > 0 && m.replies[0].Code == 552
+	}
+	if tooBig { // RFC 1870 §6.3
 		w.codes = append(w.codes, 552)
 	}
 	if !m.tx.binary && m.rules.BareNewlines == esmtp.RejectBare && hasBare(text) { // RFC 5321 §2.3.8
@@ -242,7 +246,7 @@ func (m *Model) finish(text []byte, whole bool) {
 			return
 		}
 		if c.Octets != int64(len(text)) {
-			m.fail("message has %d octets, want %d", c.Octets, len(text))
+			m.fail("message has %d octets, want %d", c.Octets, int64(len(text)))
 		}
 		w = wanted(c)
 	}
@@ -254,56 +258,4 @@ func (m *Model) finish(text []byte, whole bool) {
 		m.errors++
 	}
 	m.take(w)
-}
-
-// delivered compares what HEADER, EOH and BODY got with the message so far. It reports whether they got all of it.
-func (m *Model) delivered(calls []Call, text []byte, whole bool) (complete bool, err error) {
-	want := m.repaired(text)
-	h := m.header(text, whole)
-	fields, begin, body := 0, -1, []byte(nil)
-	for _, c := range calls {
-		switch c.Verb {
-		case "HEADER":
-			if begin >= 0 || fields >= len(h.fields) {
-				return false, fmt.Errorf("HEADER%q: the message has no such field, but %q", c.Args, h.fields)
-			}
-			name, value := splitField(h.fields[fields])
-			if c.Args[0] != name || c.Args[1] != value || string(c.Chunk) != h.fields[fields] {
-				return false, fmt.Errorf("HEADER%q %q, want %q %q", c.Args, c.Chunk, name, h.fields[fields])
-			}
-			fields++
-		case "EOH":
-			if begin, err = m.checkEOH(c, h, fields); err != nil {
-				return false, err
-			}
-		case "BODY":
-			if len(c.Chunk) == 0 || len(c.Chunk) > 64<<10 || begin < 0 {
-				return false, fmt.Errorf("BODY of %d octets, body began at %d", len(c.Chunk), begin)
-			}
-			body = append(body, c.Chunk...)
-		}
-	}
-	switch {
-	case begin >= 0 && !strings.HasPrefix(want[begin:], string(body)):
-		return false, fmt.Errorf("body is %.200q, want %.200q", body, want[begin:])
-	case m.rules.BareNewlines != esmtp.PassBare && !m.tx.binary && hasBare(bytes.TrimSuffix(body, []byte("\r"))):
-		return false, fmt.Errorf("bare newline in a body: %.200q", body)
-	}
-	return begin >= 0 && len(body) == len(want)-begin, nil
-}
-
-// checkEOH checks why the header ended, and returns where the body begins.
-func (m *Model) checkEOH(c Call, h header, fields int) (begin int, err error) {
-	separator := ""
-	if h.why == esmtp.HeaderBlank || h.why == esmtp.HeaderMalformed && m.rules.BadHeader == esmtp.InsertBlank {
-		separator = "\r\n"
-	}
-	switch {
-	case c.Why == esmtp.HeaderSwitched && !m.rules.NoDisconnect && fields <= len(h.fields):
-		return len(strings.Join(h.fields[:fields], "")), nil
-	case !h.ended || c.Why != h.why || fields != len(h.fields) || c.Args[0] != separator:
-		return -1, fmt.Errorf("EOH got %v after %d fields with separator %q, want %v (%v) after %d with %q",
-			c.Why, fields, c.Args[0], h.why, h.ended, len(h.fields), separator)
-	}
-	return h.body, nil
 }

@@ -89,6 +89,9 @@ var usual = map[string]int{
 
 // possible reports whether a verb can have a reply code; with any other one the client gets 451.
 func possible(verb string, code int) bool {
+	if code > 0 && code/10%10 > 5 { // RFC 5321 §4.2
+		return false
+	}
 	failure := 400 <= code && code <= 599
 	switch verb {
 	case "HELO", "EHLO":

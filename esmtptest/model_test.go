@@ -23,7 +23,7 @@ var errChaos = errors.New("chaos")
 var results = []esmtp.Reply{
 	esmtp.OK("fine"), esmtp.OK(), esmtp.Deny(450, 4, 7, 1, "later"), esmtp.Deny(550, 5, 7, 1, "no", "never"), esmtp.Say(554),
 	esmtp.Deny(421, 4, 3, 2, "bye"), esmtp.Deny(521, 5, 3, 2, "bye"), esmtp.Deny(250, 2, 0, 0, "bye").Hangup(), esmtp.Drop,
-	esmtp.Say(99), esmtp.Say(354, "go"), esmtp.Say(600), esmtp.NoReply, esmtp.Say(-7), esmtp.Say(299, "a\r\nb\x00\n220 c"),
+	esmtp.Say(99), esmtp.Say(354, "go"), esmtp.Say(600), esmtp.NoReply, esmtp.Say(-7), esmtp.Say(299, "x"), esmtp.Say(259, "a\r\nb\x00\n220 c"),
 	{Lines: []string{"no code"}}, {Code: 550, Enh: esmtp.NoEnhanced, Lines: []string{"plain"}}, {Code: 553, Enh: esmtp.Enhanced{2, 9999, 1}},
 	esmtp.Say(550, strings.Repeat("long ", 300)), esmtp.Say(235, strings.Repeat("é", 700)), esmtp.Say(251), esmtp.Say(100000),
 }
@@ -57,7 +57,6 @@ func (c *chaos) RCPT(*esmtp.Session, esmtp.Path) esmtp.Reply       { return c.do
 func (c *chaos) DATA(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) HEADER(*esmtp.Session, string, string) esmtp.Reply { return c.do() }
 func (c *chaos) EOH(*esmtp.Session, esmtp.HeaderEnd) esmtp.Reply   { return c.do() }
-func (c *chaos) BODY(*esmtp.Session, []byte) esmtp.Reply           { return c.do() }
 func (c *chaos) EOM(*esmtp.Session) esmtp.Reply                    { return c.do() }
 func (c *chaos) RSET(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) VRFY(*esmtp.Session, string) esmtp.Reply           { return c.do() }
@@ -71,6 +70,13 @@ func (c *chaos) Closed(*esmtp.Session, error) {
 	if c.do(); c.n%3 == 0 {
 		panic(errChaos)
 	}
+}
+
+// BODY does with its chunk what it likes: it must change nothing but the chunk.
+func (c *chaos) BODY(_ *esmtp.Session, chunk []byte) esmtp.Reply {
+	clear(chunk)
+	_ = append(chunk, "\r\n.\r\nQUIT\r\n"...)
+	return c.do()
 }
 
 // EHLO leaves out an extension or adds one now and then.
@@ -100,7 +106,8 @@ type chooser func(n int) int
 func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
-		Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
+		Timeouts: esmtp.Timeouts{ErrorDelay: -1}, // a model has no time for it
+		Strict:   intn(3) == 0, AllowNoHELO: intn(3) == 0,
 		BareNewlines: esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),

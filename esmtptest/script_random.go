@@ -69,7 +69,7 @@ func (g *generator) stray() {
 	case 1:
 		g.add(g.pick("VRFY a", "VRFY", "EXPN list", "VRFY é SMTPUTF8", "VRFY é", "VRFY x SMTPUTF8", "EXPN SMTPUTF8"))
 	case 2:
-		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "AUTH PLAIN", "", " ", "MAİL FROM:<>"))
+		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "STARTTLS x", "AUTH PLAIN", "AUTH", "LHLO a", "", " ", "MAİL FROM:<>"))
 	case 3:
 		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]"))
 	case 4:

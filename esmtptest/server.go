@@ -26,10 +26,14 @@ type Server struct {
 }
 
 // NewServer serves srv until the test is over. Then it closes it, and waits for all of its sessions: one that stays, because a method
-// of the handler hangs, fails the test. Without a Logger of its own srv logs to the test.
+// of the handler hangs, fails the test. Without a Logger of its own srv logs to the test; without an ErrorDelay of its own it
+// answers errors at once.
 func NewServer(t testing.TB, srv *esmtp.Server) *Server {
 	t.Helper()
 	s := &Server{Server: srv, Listener: Listen(), t: t, ended: make(chan struct{})}
+	if srv.Timeouts.ErrorDelay == 0 {
+		srv.Timeouts.ErrorDelay = -1
+	}
 	if srv.Logger == nil {
 		srv.Logger = NewLogger(t)
 	}

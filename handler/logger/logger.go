@@ -3,8 +3,8 @@
 //	watch := &logger.Logger{Level: slog.LevelDebug}
 //	srv := &esmtp.Server{NewHandler: esmtp.Stack(watch.NewLayer, store.NewLayer)}
 //
-// It logs what the layers below it answer: put it first to see all. Never logged are the content of messages, what a client says to
-// log in, and what stands behind a verb that isn't known, which can be a password that a client sends out of place.
+// It logs what the layers below it answer: put it first to see all. Never logged are the content of messages and what stands behind
+// a verb that isn't known, which can be a password that a client sends out of place.
 package logger
 
 import (
@@ -97,11 +97,12 @@ func (l *layer) STARTTLS(s *esmtp.Session) esmtp.Reply {
 
 func (l *layer) Secured(s *esmtp.Session) {
 	state := s.TLS()
-	l.log(s, "Secured", esmtp.NoReply, "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite))
+	l.log(s, "Secured", esmtp.NoReply, "version", tls.VersionName(state.Version), "cipher", tls.CipherSuiteName(state.CipherSuite),
+		"server_name", clean(state.ServerName))
 	l.Handler.Secured(s)
 }
 
-// AUTH logs the mechanism and the reply, and nothing of what the client says.
+// AUTH logs the mechanism, and nothing of the exchange; the engine logs who it was.
 func (l *layer) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
 	return l.log(s, "AUTH", l.Handler.AUTH(s, mechanism, x), "mechanism", clean(mechanism))
 }

@@ -54,6 +54,8 @@ const script = `
 	C: VRFY x
 	S: 252 *
 	C: AUTH PLAIN AHNlY3JldA==
+	S: 503 *
+	C: LOGIN AHNlY3JldA==
 	S: 500 *
 	C: RSET
 	S: 250 *
@@ -74,7 +76,7 @@ func TestEveryVerbIsLoggedWithItsReply(t *testing.T) {
 		`msg=EOM reply="250 2.0.0 Message accepted for delivery" octets=27`,
 		`msg="message accepted"`,
 		`msg=VRFY reply="252 2.0.0 Cannot VRFY user; try RCPT to attempt delivery" arg=x`,
-		`msg=UNKNOWN reply="500 5.5.1" verb=AUTH`,
+		`msg=UNKNOWN reply="500 5.5.1" verb=LOGIN`,
 		`msg=RSET reply="250 2.0.0 OK"`,
 		`msg=QUIT reply="221 2.0.0 Closing connection"`,
 		`msg=Closed reply=none why=QUIT messages=1`,

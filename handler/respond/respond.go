@@ -104,6 +104,8 @@ func condition(verb, name, value string, verbs ...string) (*pattern.Pattern, err
 // canAnswer reports whether a verb can have a reply code (RFC 5321 §4.3.2).
 func canAnswer(verb string, code int) bool {
 	switch {
+	case code/10%10 > 5: // RFC 5321 §4.2
+		return false
 	case code >= 400 && code <= 599:
 		return true
 	case verb == "DATA":

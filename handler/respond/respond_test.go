@@ -30,24 +30,24 @@ const hello = "S: 220 *\nC: EHLO client.example\nS: ...\n"
 
 func TestEachVerbCanBeAnswered(t *testing.T) {
 	for verb, script := range map[string]string{
-		"CONNECT": "S: 499 ha\n",
-		"HELO":    "S: 220 *\nC: HELO client.example\nS: 499 ha\n",
-		"EHLO":    "S: 220 *\nC: EHLO client.example\nS: 499 ha\n",
-		"MAIL":    hello + "C: MAIL FROM:<>\nS: 499 4.1.2 ha\n",
-		"RCPT":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 499 4.1.2 ha\n",
-		"DATA":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 499 4.1.2 ha\n",
-		"EOH":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 499 4.1.2 ha\n",
-		"EOM":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 499 4.1.2 ha\n",
-		"RSET":    hello + "C: RSET\nS: 499 4.1.2 ha\n",
-		"VRFY":    hello + "C: VRFY a\nS: 499 4.1.2 ha\n",
-		"EXPN":    hello + "C: EXPN a\nS: 499 4.1.2 ha\n",
-		"HELP":    hello + "C: HELP\nS: 499 4.1.2 ha\n",
-		"NOOP":    hello + "C: NOOP\nS: 499 4.1.2 ha\n",
-		"QUIT":    hello + "C: QUIT\nS: 499 4.1.2 ha\n",
-		"UNKNOWN": hello + "C: XYZZY\nS: 499 4.1.2 ha\n",
+		"CONNECT": "S: 459 ha\n",
+		"HELO":    "S: 220 *\nC: HELO client.example\nS: 459 ha\n",
+		"EHLO":    "S: 220 *\nC: EHLO client.example\nS: 459 ha\n",
+		"MAIL":    hello + "C: MAIL FROM:<>\nS: 459 4.1.2 ha\n",
+		"RCPT":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 459 4.1.2 ha\n",
+		"DATA":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 459 4.1.2 ha\n",
+		"EOH":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
+		"EOM":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
+		"RSET":    hello + "C: RSET\nS: 459 4.1.2 ha\n",
+		"VRFY":    hello + "C: VRFY a\nS: 459 4.1.2 ha\n",
+		"EXPN":    hello + "C: EXPN a\nS: 459 4.1.2 ha\n",
+		"HELP":    hello + "C: HELP\nS: 459 4.1.2 ha\n",
+		"NOOP":    hello + "C: NOOP\nS: 459 4.1.2 ha\n",
+		"QUIT":    hello + "C: QUIT\nS: 459 4.1.2 ha\n",
+		"UNKNOWN": hello + "C: XYZZY\nS: 459 4.1.2 ha\n",
 	} {
 		t.Run(verb, func(t *testing.T) {
-			rule := respond.Rule{Verb: strings.ToLower(verb), Code: 499, Enhanced: esmtp.Enhanced{4, 1, 2}, Lines: []string{"ha"}, Close: true}
+			rule := respond.Rule{Verb: strings.ToLower(verb), Code: 459, Enhanced: esmtp.Enhanced{4, 1, 2}, Lines: []string{"ha"}, Close: true}
 			esmtptest.Run(t, server(t, rule), script+"close\n")
 		})
 	}

@@ -1,0 +1,5 @@
+//go:build !race
+
+package esmtp_test
+
+const slowly = false
