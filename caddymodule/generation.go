@@ -49,7 +49,7 @@ func (g *generation) listen(srv *Server) error {
 		if err != nil {
 			return err
 		}
-		g.listeners = append(g.listeners, listener{l, srv, addr.String(), addr.tls && srv.tls != nil})
+		g.listeners = append(g.listeners, listener{srv.wrap(l), srv, addr.String(), addr.tls && srv.tls != nil})
 	}
 	return nil
 }

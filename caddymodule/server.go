@@ -45,6 +45,10 @@ import (
 //		auth {
 //			...
 //		}
+//		lmtp
+//		listener_wrappers {
+//			<wrapper> ...
+//		}
 //		<handler> ...
 //	}
 //
@@ -88,13 +92,22 @@ type Server struct {
 	// Auth says who may log in. Without it nobody can, unless a handler has mechanisms for it.
 	Auth *Auth `json:"auth,omitempty"`
 
+	// LMTP speaks the Local Mail Transfer Protocol (RFC 2033) instead of SMTP, for a mail server before this one: LHLO for EHLO, and at the
+	// end of a message a reply for each recipient. Not for port 25.
+	LMTP bool `json:"lmtp,omitempty"`
+
+	// ListenerWrappersRaw are wrapped around the sockets, the first one closest to them, and all of them below TLS. With proxy_protocol the client's
+	// address is what a proxy says.
+	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
+
 	// HandlersRaw is the stack of handlers, the outermost first.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
 
 	name      string
 	addresses []address // one for each port
 	tls       *TLS      // nil: none
-	end       int       // the first handler that ends the stack
+	wrappers  []caddy.ListenerWrapper
+	end       int // the first handler that ends the stack
 	engine    *esmtp.Server
 }
 
@@ -131,6 +144,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
+	if err := srv.loadWrappers(sessions); err != nil {
+		return err
+	}
 	stack, err := srv.loadHandlers(sessions)
 	if err != nil {
 		return err
@@ -162,6 +178,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			AllowNoHELO:       srv.AllowNoHELO,
 			TLSConfig:         tlsConfig,
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
+			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
 			Logger:            log.With("server", name),
 		}
@@ -196,6 +213,9 @@ func (srv *Server) provisionAddresses() error {
 			return err
 		}
 		srv.addresses = append(srv.addresses, addrs...)
+	}
+	if srv.LMTP {
+		return checkLMTP(srv.addresses)
 	}
 	return nil
 }
