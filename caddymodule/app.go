@@ -95,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if srv == nil {
 			return fmt.Errorf("esmtp: server %s: there is nothing in it", name)
 		}
-		if err := srv.provision(guests, name, a.log); err != nil {
+		if err := srv.provision(ctx, guests, name, a.log); err != nil {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}
 		for _, addr := range srv.addresses {
@@ -128,6 +128,9 @@ func (a *App) Validate() error {
 // Start opens the sockets of all servers, and then begins to serve: a config that can't be started never answers anybody.
 func (a *App) Start() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
+		if err := a.Servers[name].tls.manage(); err != nil {
+			return fmt.Errorf("esmtp: server %s: tls: %w", name, err)
+		}
 		if err := a.gen.listen(a.Servers[name]); err != nil {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}

@@ -17,14 +17,18 @@ var settings map[string]func(*parser, *Server) error
 
 func init() {
 	settings = map[string]func(*parser, *Server) error{
-		"hostname":      (*parser).hostname,
-		"max_size":      func(p *parser, srv *Server) error { return p.number(&srv.Limits.MessageBytes, true, 1<<60) },
-		"limits":        (*parser).limits,
-		"timeouts":      (*parser).timeouts,
-		"bare_newlines": func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
-		"bad_header":    func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
-		"strict":        func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
-		"allow_no_helo": func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
+		"hostname":          (*parser).hostname,
+		"max_size":          func(p *parser, srv *Server) error { return p.number(&srv.Limits.MessageBytes, true, 1<<60) },
+		"limits":            (*parser).limits,
+		"timeouts":          (*parser).timeouts,
+		"bare_newlines":     func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
+		"bad_header":        func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
+		"strict":            func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
+		"lmtp":              (*parser).lmtp,
+		"auth":              (*parser).auth,
+		"listener_wrappers": (*parser).listenerWrappers,
+		"tls":               (*parser).tls,
+		"allow_no_helo":     func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
 	}
 }
 
