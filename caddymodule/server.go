@@ -29,6 +29,9 @@ import (
 //			junk                      <count>|off
 //			connections               <count>|off
 //			connections_per_address   <count>|off
+//			auth_failures             <count>|off
+//			ipv4_prefix               <bits>
+//			ipv6_prefix               <bits>
 //			min_data_rate             <size>|off
 //		}
 //		timeouts {
@@ -36,7 +39,19 @@ import (
 //			data    <duration>|off
 //			write   <duration>|off
 //			session <duration>|off
+//			deliver     <duration>|off
+//			greeting    <duration>
+//			error_delay <duration>|off
 //		}
+//		rates {
+//			connections   <count>|off
+//			messages      <count>|off
+//			recipients    <count>|off
+//			auth_failures <count>|off
+//			handshakes    <count>|off
+//		}
+//		forbid_early
+//		greeting_teaser <text>
 //		bare_newlines reject|fix|strip|pass
 //		bad_header    insert_blank|keep|reject
 //		strict
@@ -70,6 +85,16 @@ type Server struct {
 
 	// Timeouts bounds how long clients can take.
 	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// Rates bounds what one client can do in a minute.
+	Rates Rates `json:"rates,omitzero"`
+
+	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply (RFC 2920).
+	ForbidEarly bool `json:"forbid_early,omitempty"`
+
+	// GreetingTeaser is the text of a first line of the greeting, which is sent before the timeout greeting begins: clients in a hurry take it
+	// for all of the greeting. Default: none is sent.
+	GreetingTeaser string `json:"greeting_teaser,omitempty"`
 
 	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF: reject refuses the message with 554 5.6.0, fix
 	// makes it a CRLF, strip drops it, and pass hands it on, for handlers that can't be confused by it. Default: reject.
@@ -137,7 +162,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if !ok {
 		return fmt.Errorf("bad_header %q is none of %s", srv.BadHeader, choices(badHeaders))
 	}
-	if err := errors.Join(srv.Limits.check(), srv.Timeouts.check()); err != nil {
+	if err := errors.Join(srv.Limits.check(), srv.Timeouts.check(), srv.Rates.check()); err != nil {
 		return err
 	}
 	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
@@ -171,6 +196,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			NewHandler:        esmtp.Stack(stack...),
 			Limits:            srv.Limits.engine(),
 			Timeouts:          srv.Timeouts.engine(),
+			Rates:             srv.Rates.engine(),
+			ForbidEarly:       srv.ForbidEarly,
+			GreetingTeaser:    srv.GreetingTeaser,
 			BareNewlines:      bare,
 			BadHeader:         bad,
 			Strict:            srv.Strict,
