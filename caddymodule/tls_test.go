@@ -13,9 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
-	_ "github.com/caddyserver/caddy/v2/modules/caddyevents/eventsconfig"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 	"github.com/caddyserver/certmagic"
 
@@ -26,24 +24,27 @@ import (
 // certified gets the names that a certificate is there for.
 var certified = make(chan string, 100)
 
-// certEvents is a module that listens to Caddy's events.
-type certEvents struct{}
+// certWatcher is a handler whose module listens to Caddy's events. The app events can't be told in the config to do it: it may start after
+// ours, and is then changed while it is in use.
+type certWatcher struct{ esmtp.Handler }
 
-func (certEvents) CaddyModule() caddy.ModuleInfo {
-	return caddy.ModuleInfo{ID: "events.handlers.test_certified", New: func() caddy.Module { return new(certEvents) }}
+func (*certWatcher) Provision(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return app.(*caddyevents.App).On("cached_managed_cert", certEvents{})
 }
 
-func (*certEvents) UnmarshalCaddyfile(*caddyfile.Dispenser) error { return nil }
+type certEvents struct{}
 
-func (*certEvents) Handle(_ context.Context, e caddy.Event) error {
+func (certEvents) Handle(_ context.Context, e caddy.Event) error {
 	sans, _ := e.Data["sans"].([]string)
 	certified <- strings.Join(sans, " ")
 	return nil
 }
 
-var _ caddyevents.Handler = (*certEvents)(nil)
-
-func init() { caddy.RegisterModule(certEvents{}) }
+func init() { Register[certWatcher]("test_certified") }
 
 // tlsCaddy runs a Caddy that keeps certificates in a folder of its own, and waits until it has one for each name. It returns a
 // configuration for clients that trust Caddy's authority.
@@ -63,8 +64,10 @@ func tlsCaddy(t *testing.T, block string, names ...string) *tls.Config {
 
 func loadTLS(t *testing.T, storage, block string) {
 	t.Helper()
-	config, err := adapt("{\n" + private + "skip_install_trust\nstorage file_system " + storage +
-		"\nevents {\non cached_managed_cert test_certified\n}\nesmtp {\n" + block + "\n}\n}\n")
+	for len(certified) > 0 {
+		<-certified // of another test
+	}
+	config, err := adapt("{\n" + private + "skip_install_trust\nstorage file_system " + storage + "\nesmtp {\n" + block + "\n}\n}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +92,7 @@ func waitCertificates(t *testing.T, names ...string) {
 
 // tlsServer is a server block on a socket.
 func tlsServer(path, settings string) string {
-	return "unix/" + path + " {\nhostname mx.example.internal\n" + settings + "\nlog debug\n}\n"
+	return "unix/" + path + " {\nhostname mx.example.internal\n" + settings + "\ntest_certified\nlog debug\n}\n"
 }
 
 // upgrade says EHLO and STARTTLS.
