@@ -41,7 +41,7 @@ func (vetFine) RCPT(s *esmtp.Session, to esmtp.Path) esmtp.Reply {
 type vetLayer struct{ esmtp.Handler }
 type vetDeep struct{ *vetLayer }
 
-// A misspelt override would never be called: Vet says which method was meant. 
+// A misspelt override would never be called: Vet says which method was meant.
 func TestVet(t *testing.T) {
 	for _, test := range []struct {
 		name string
