@@ -128,9 +128,6 @@ func (a *App) Validate() error {
 // Start opens the sockets of all servers, and then begins to serve: a config that can't be started never answers anybody.
 func (a *App) Start() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
-		if err := a.Servers[name].tls.manage(); err != nil {
-			return fmt.Errorf("esmtp: server %s: tls: %w", name, err)
-		}
 		if err := a.gen.listen(a.Servers[name]); err != nil {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}

@@ -1,15 +1,18 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	"github.com/caddyserver/caddy/v2/modules/caddytls"
 	"github.com/caddyserver/certmagic"
 )
@@ -147,6 +150,9 @@ func (t *TLS) provision(ctx, sessions caddy.Context, hostname string) (*tls.Conf
 			return nil, fmt.Errorf("tls: %w", err)
 		}
 	}
+	if err := t.manageWhenStarted(ctx); err != nil {
+		return nil, fmt.Errorf("tls: %w", err)
+	}
 	if len(t.ConnectionPolicies) == 0 {
 		t.ConnectionPolicies = caddytls.ConnectionPolicies{new(caddytls.ConnectionPolicy)}
 	}
@@ -190,10 +196,29 @@ func (t *TLS) issueInternally() error {
 	})
 }
 
-// manage has Caddy get our certificate and renew it, unless there is one: from a file, or for a site.
-func (t *TLS) manage() error {
-	if t == nil || t.app == nil || t.app.HasCertificateForSubject(t.name) {
+// manageWhenStarted has Caddy get our certificate once all apps have started: the app tls may start after ours, and is not to be used while it does.
+func (t *TLS) manageWhenStarted(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return app.(*caddyevents.App).On("started", &certificateManager{t, ctx.Slogger()})
+}
+
+// certificateManager waits for Caddy to have started.
+type certificateManager struct {
+	tls *TLS
+	log *slog.Logger
+}
+
+// Handle has Caddy get our certificate and renew it, unless there is one: from a file, or for a site.
+func (m *certificateManager) Handle(context.Context, caddy.Event) error {
+	t := m.tls
+	if t.app.HasCertificateForSubject(t.name) {
 		return nil
 	}
-	return t.app.Manage(map[string]struct{}{t.name: {}})
+	if err := t.app.Manage(map[string]struct{}{t.name: {}}); err != nil {
+		m.log.Error("certificate can't be managed", "name", t.name, "error", err)
+	}
+	return nil
 }

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
@@ -12,13 +13,38 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
-	"github.com/caddyserver/caddy/v2/modules/caddytls"
+	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 	_ "github.com/caddyserver/caddy/v2/modules/filestorage"
 	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 )
+
+// certified gets the names that a certificate is there for.
+var certified = make(chan string, 100)
+
+// certWatcher is a handler whose module listens to Caddy's events. The app events can't be told in the config to do it: it may start after
+// ours, and is then changed while it is in use.
+type certWatcher struct{ esmtp.Handler }
+
+func (*certWatcher) Provision(ctx caddy.Context) error {
+	app, err := ctx.App("events")
+	if err != nil {
+		return err
+	}
+	return app.(*caddyevents.App).On("cached_managed_cert", certEvents{})
+}
+
+type certEvents struct{}
+
+func (certEvents) Handle(_ context.Context, e caddy.Event) error {
+	sans, _ := e.Data["sans"].([]string)
+	certified <- strings.Join(sans, " ")
+	return nil
+}
+
+func init() { Register[certWatcher]("test_certified") }
 
 // tlsCaddy runs a Caddy that keeps certificates in a folder of its own, and waits until it has one for each name. It returns a
 // configuration for clients that trust Caddy's authority.
@@ -38,8 +64,10 @@ func tlsCaddy(t *testing.T, block string, names ...string) *tls.Config {
 
 func loadTLS(t *testing.T, storage, block string) {
 	t.Helper()
-	config, err := adapt("{\n" + private + "skip_install_trust\nstorage file_system " + storage +
-		"\nesmtp {\n" + block + "\n}\n}\n")
+	for len(certified) > 0 {
+		<-certified // of another test
+	}
+	config, err := adapt("{\n" + private + "skip_install_trust\nstorage file_system " + storage + "\nesmtp {\n" + block + "\n}\n}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,18 +77,13 @@ func loadTLS(t *testing.T, storage, block string) {
 	}
 }
 
-// waitCertificates waits until Caddy has a certificate for each name: it gets them in the background. (An event would tell, but a
-// subscription to one makes Caddy's own Start race with it.)
 func waitCertificates(t *testing.T, names ...string) {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
 	for _, name := range names {
-		for len(caddytls.AllMatchingCertificates(name)) == 0 {
+		for got := ""; got != name; {
 			select {
-			case <-tick.C:
-			case <-deadline:
+			case got = <-certified:
+			case <-time.After(10 * time.Second):
 				t.Fatalf("no certificate for %s", name)
 			}
 		}
@@ -69,7 +92,7 @@ func waitCertificates(t *testing.T, names ...string) {
 
 // tlsServer is a server block on a socket.
 func tlsServer(path, settings string) string {
-	return "unix/" + path + " {\nhostname mx.example.internal\n" + settings + "\nlog debug\n}\n"
+	return "unix/" + path + " {\nhostname mx.example.internal\n" + settings + "\ntest_certified\nlog debug\n}\n"
 }
 
 // upgrade says EHLO and STARTTLS.
