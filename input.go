@@ -58,6 +58,7 @@ type input struct {
 
 func (in *input) init(conn net.Conn) {
 	in.conn = conn
+	in.raw, in.try = nil, nil // TLS came over the socket that was read
 	in.size = lineBuffer
 	if conn != nil {
 		in.initRaw()

@@ -1,6 +1,7 @@
 package esmtp
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"slices"
@@ -74,18 +75,33 @@ func newTLSConfig(config *tls.Config) *tls.Config {
 // certificateError tells why there is no certificate for us, if the configuration can be asked.
 func (s *Session) certificateError() error {
 	c := s.cfg.tls
-	if c == nil || len(c.Certificates) > 0 || c.GetCertificate == nil {
+	if c == nil {
 		return nil
 	}
-	_, err := c.GetCertificate(&tls.ClientHelloInfo{
-		ServerName:        s.Hostname(),
+	name := s.Hostname()
+	if name[0] == '[' {
+		name = "" // an address literal is no server name (RFC 6066 §3)
+	}
+	hello := &tls.ClientHelloInfo{
+		ServerName:        name,
 		SupportedVersions: []uint16{tls.VersionTLS13, tls.VersionTLS12},
 		CipherSuites:      cipherSuites,
 		SignatureSchemes:  []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256, tls.PSSWithSHA256, tls.PKCS1WithSHA256, tls.Ed25519},
 		SupportedCurves:   []tls.CurveID{tls.X25519, tls.CurveP256},
 		SupportedPoints:   []uint8{0},
 		Conn:              s.conn,
-	})
+	}
+	if c.GetConfigForClient != nil {
+		special, err := c.GetConfigForClient(hello)
+		if err != nil {
+			return err
+		}
+		c = cmp.Or(special, c)
+	}
+	if len(c.Certificates) > 0 || c.GetCertificate == nil {
+		return nil
+	}
+	_, err := c.GetCertificate(hello)
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -98,10 +99,35 @@ func TestSTARTTLSRefusedByHandlerStaysInTheClear(t *testing.T) {
 }
 
 func TestSTARTTLSWithoutACertificateIs454(t *testing.T) {
-	srv := &esmtp.Server{Hostname: tlsHost, TLSConfig: &tls.Config{
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") },
-	}}
-	esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 454 4.7.0 *\nC: NOOP\nS: 250 *")
+	none := func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errors.New("none yet") }
+	cert, _ := esmtptest.Certificate(t, tlsHost)
+	for name, config := range map[string]*tls.Config{
+		"a function for certificates": {GetCertificate: none},
+		"a configuration for each client": {GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			if hello.ServerName != tlsHost {
+				t.Errorf("asked for %q, want %q", hello.ServerName, tlsHost)
+			}
+			return &tls.Config{GetCertificate: none}, nil
+		}},
+		"no configuration": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("none") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := &esmtp.Server{Hostname: tlsHost, TLSConfig: config}
+			esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 454 4.7.0 *\nC: NOOP\nS: 250 *")
+		})
+	}
+	for name, config := range map[string]*tls.Config{
+		"no word on this client": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, nil },
+			Certificates: []tls.Certificate{cert}},
+		"an address literal": {GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			return &tls.Config{Certificates: []tls.Certificate{cert}}, nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			srv := &esmtp.Server{Hostname: "[192.0.2.1]", TLSConfig: config}
+			esmtptest.Run(t, srv, "S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: STARTTLS\nS: 220 2.0.0 *")
+		})
+	}
 }
 
 // CVE-2011-0411: what comes behind STARTTLS in the clear must not be executed inside TLS.
@@ -209,4 +235,29 @@ func clientPool(cert tls.Certificate) *x509.CertPool {
 	pool := x509.NewCertPool()
 	pool.AddCert(cert.Leaf)
 	return pool
+}
+
+// Sockets are read in a way of their own, and TLS over them is not.
+func TestSTARTTLSOverASocket(t *testing.T) {
+	srv, client := tlsServer(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		srv.Close()
+		if err := <-served; err != esmtp.ErrServerClosed {
+			t.Error(err)
+		}
+	})
+	conn, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := esmtptest.NewClient(t, conn)
+	c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...")
+	startTLS(t, c, client)
+	c.Run("C: NOOP\nS: 250 *\nC: EHLO a\nS: 250-*\nS: ...\nC: QUIT\nS: 221 *")
 }

@@ -41,7 +41,7 @@ func (vetFine) RCPT(s *esmtp.Session, to esmtp.Path) esmtp.Reply {
 type vetLayer struct{ esmtp.Handler }
 type vetDeep struct{ *vetLayer }
 
-// A misspelt override would never be called: Vet says which method was meant. (api.md §4.2, pitfall 5.)
+// A misspelt override would never be called: Vet says which method was meant.
 func TestVet(t *testing.T) {
 	for _, test := range []struct {
 		name string
@@ -55,6 +55,7 @@ func TestVet(t *testing.T) {
 		{"two letters swapped", &vetSwapped{}, []string{"RCTP", "RCPT"}},
 		{"one missing", vetMissing{}, []string{"HEADR", "HEADER"}},
 		{"one too many", vetExtra{}, []string{"BODYY", "BODY"}},
+		{"one missing at the end", vetClose{}, []string{"Close", "Closed"}},
 		{"behind a layer", &vetLayer{&vetLayer{vetCase{}}}, []string{"vetCase", "MAIL"}},
 		{"behind a pointer to a layer", vetDeep{&vetLayer{vetCase{}}}, []string{"vetCase", "MAIL"}},
 		{"a layer of nothing", &vetLayer{}, []string{"nil"}},

@@ -95,7 +95,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		if srv == nil {
 			return fmt.Errorf("esmtp: server %s: there is nothing in it", name)
 		}
-		if err := srv.provision(guests, name, a.log); err != nil {
+		if err := srv.provision(ctx, guests, name, a.log); err != nil {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}
 		for _, addr := range srv.addresses {

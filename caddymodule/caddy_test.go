@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
+	"github.com/caddyserver/certmagic"
 	"go.uber.org/goleak"
 
 	"github.com/caddy-esmtp/esmtp/esmtptest"
@@ -18,7 +19,19 @@ import (
 
 // All tests that run Caddy are in this package, and none is parallel: there is one Caddy in a process.
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "esmtp")
+	if err != nil {
+		panic(err)
+	}
+	caddy.DefaultStorage = &certmagic.FileStorage{Path: dir} // a config that is only provisioned makes an authority too
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/caddyserver/certmagic.keepLockfileFresh"), // sleeps for seconds before it ends
+		goleak.Cleanup(func(code int) {
+			os.RemoveAll(dir)
+			os.Exit(code)
+		}))
+}
 
 // adapt turns a Caddyfile into JSON. Global options that keep Caddy to itself are added.
 func adapt(caddyfile string) ([]byte, error) {

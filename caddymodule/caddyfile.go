@@ -99,6 +99,9 @@ func (p *parser) server() error {
 		if empty {
 			return sub.Errf("the server %s has no block, or nothing in it", strings.Join(srv.Listen, " "))
 		}
+		if err := srv.checkTLS(); err != nil {
+			return sub.WrapErr(err)
+		}
 	}
 	p.app.Servers[fmt.Sprintf("srv%d", len(p.app.Servers))] = srv
 	return nil
@@ -142,7 +145,7 @@ func (p *parser) directive(srv *Server) error {
 	}
 	id := "esmtp.handlers." + name
 	if _, err := caddy.GetModule(id); err != nil {
-		return p.Errf("unrecognized directive %q%s", name, didYouMean(name, append(settingNames(), handlerNames()...)))
+		return p.Errf("unrecognized directive %q%s", name, didYouMean(name, append(settingNames(), moduleNames("esmtp.handlers")...)))
 	}
 	handler, err := caddyfile.UnmarshalModule(p.Dispenser, id)
 	if err != nil {

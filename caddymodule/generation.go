@@ -30,6 +30,7 @@ type listener struct {
 	net.Listener
 	server  *Server
 	address string
+	tls     bool // from the start
 }
 
 // draining are the generations whose config is gone and whose sessions are not.
@@ -48,7 +49,7 @@ func (g *generation) listen(srv *Server) error {
 		if err != nil {
 			return err
 		}
-		g.listeners = append(g.listeners, listener{l, srv, addr.String()})
+		g.listeners = append(g.listeners, listener{srv.wrap(l), srv, addr.String(), addr.tls && srv.tls != nil})
 	}
 	return nil
 }
@@ -61,9 +62,13 @@ func (g *generation) serve() {
 		if !slices.Contains(g.servers, l.server.engine) {
 			g.servers = append(g.servers, l.server.engine)
 		}
-		g.log.Info("serving", "server", l.server.name, "address", l.address)
+		g.log.Info("serving", "server", l.server.name, "address", l.address, "tls", l.tls, "hostname", l.server.engine.Hostname)
 		go func() {
-			if err := l.server.engine.Serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
+			serve := l.server.engine.Serve
+			if l.tls {
+				serve = l.server.engine.ServeTLS
+			}
+			if err := serve(l); !errors.Is(err, esmtp.ErrServerClosed) {
 				g.log.Error("serving ended", "server", l.server.name, "address", l.address, "error", err)
 			}
 		}()

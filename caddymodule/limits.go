@@ -43,6 +43,16 @@ type Limits struct {
 	// sockets are not counted. Default 50.
 	ConnectionsPerAddress int64 `json:"connections_per_address,omitempty"`
 
+	// AuthFailures is how many failed AUTH end a session with 421. Default 3.
+	AuthFailures int64 `json:"auth_failures,omitempty"`
+
+	// IPv4Prefix is how many bits of an IPv4 address tell one client from another, for ConnectionsPerAddress and the rates. 1 to 32;
+	// default 32.
+	IPv4Prefix int64 `json:"ipv4_prefix,omitempty"`
+
+	// IPv6Prefix is the same for IPv6. 1 to 128; default 64.
+	IPv6Prefix int64 `json:"ipv6_prefix,omitempty"`
+
 	// MinDataRate is the least rate, in octets a second, at which a message may come once it takes longer than the data timeout.
 	// Default 500.
 	MinDataRate int64 `json:"min_data_rate,omitempty"`
@@ -58,6 +68,16 @@ type Timeouts struct {
 
 	// Write is the time for the client to take the replies. Default 5m.
 	Write caddy.Duration `json:"write,omitempty"`
+
+	// Deliver is the time that a handler can put off its replies for recipients. Default 5m.
+	Deliver caddy.Duration `json:"deliver,omitempty"`
+
+	// Greeting is how long the greeting is held back; who speaks before it gets 554 5.5.0. It delays every session. Default: not at all.
+	Greeting caddy.Duration `json:"greeting,omitempty"`
+
+	// ErrorDelay is by how much the reply to a refused command is held back once half of the errors that a session may have are used up,
+	// and each one after it by as much more, up to ten times. Default 1s.
+	ErrorDelay caddy.Duration `json:"error_delay,omitempty"`
 
 	// Session is the time for all of a session. Default 2h.
 	Session caddy.Duration `json:"session,omitempty"`
@@ -84,6 +104,9 @@ func (l *Limits) all() []limit {
 		{"junk", &l.Junk, false},
 		{"connections", &l.Connections, false},
 		{"connections_per_address", &l.ConnectionsPerAddress, false},
+		{"auth_failures", &l.AuthFailures, false},
+		{"ipv4_prefix", &l.IPv4Prefix, false},
+		{"ipv6_prefix", &l.IPv6Prefix, false},
 		{"min_data_rate", &l.MinDataRate, true},
 	}
 }
@@ -105,6 +128,15 @@ func (l *Limits) check() error {
 	if v := l.CommandLine; v != 0 && (v < 512 || v > 32768) { // RFC 5321 §4.5.3.1.4
 		errs = append(errs, fmt.Errorf("limits: command_line is %d: it can be 512 to 32768", v))
 	}
+	for _, prefix := range []struct {
+		name  string
+		value int64
+		bits  int64
+	}{{"ipv4_prefix", l.IPv4Prefix, 32}, {"ipv6_prefix", l.IPv6Prefix, 128}} {
+		if prefix.value < 0 || prefix.value > prefix.bits {
+			errs = append(errs, fmt.Errorf("limits: %s is %d: it can be 1 to %d", prefix.name, prefix.value, prefix.bits))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -120,6 +152,9 @@ func (l *Limits) engine() esmtp.Limits {
 		Junk:                  int(l.Junk),
 		Connections:           int(l.Connections),
 		ConnectionsPerAddress: int(l.ConnectionsPerAddress),
+		AuthFailures:          int(l.AuthFailures),
+		IPv4Prefix:            int(l.IPv4Prefix),
+		IPv6Prefix:            int(l.IPv6Prefix),
 		MinDataRate:           int(l.MinDataRate),
 	}
 }
@@ -131,7 +166,17 @@ type timeoutSetting struct {
 }
 
 func (t *Timeouts) all() []timeoutSetting {
-	return []timeoutSetting{{"command", &t.Command}, {"data", &t.Data}, {"write", &t.Write}, {"session", &t.Session}}
+	return []timeoutSetting{
+		{"command", &t.Command}, {"data", &t.Data}, {"write", &t.Write}, {"session", &t.Session},
+		{"deliver", &t.Deliver}, {"greeting", &t.Greeting}, {"error_delay", &t.ErrorDelay},
+	}
+}
+
+func timeoutNames(all []timeoutSetting) (names []string) {
+	for _, t := range all {
+		names = append(names, t.name)
+	}
+	return names
 }
 
 // check says which timeouts make no sense.
@@ -154,5 +199,9 @@ func (t *Timeouts) engine() esmtp.Timeouts {
 		Data:    time.Duration(t.Data),
 		Write:   time.Duration(t.Write),
 		Session: time.Duration(t.Session),
+
+		Deliver:    time.Duration(t.Deliver),
+		Greeting:   time.Duration(t.Greeting),
+		ErrorDelay: time.Duration(t.ErrorDelay),
 	}
 }

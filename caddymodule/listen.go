@@ -14,10 +14,32 @@ import (
 // defaultPort is the port of an address without one (RFC 5321 §4.5.4.2).
 const defaultPort = 25
 
+// submissionsPort is for TLS from the start (RFC 8314 §7.3).
+const submissionsPort = 465
+
+// schemeTLS stands before an address that is in TLS from the start.
+const schemeTLS = "tls://"
+
+// address is a network address, of one port.
+type address struct {
+	caddy.NetworkAddress
+	tls bool // from the start
+}
+
+// isLocal reports whether nobody but this machine can connect.
+func (a address) isLocal() bool {
+	if a.IsUnixNetwork() || a.Host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(a.Host)
+	return err == nil && ip.IsLoopback()
+}
+
 // parseAddress reads a network address, and returns one for each of its ports. It finds mistakes that Caddy would find only when it
 // listens, with a look-up in the DNS.
-func parseAddress(s string) ([]caddy.NetworkAddress, error) {
-	na, err := caddy.ParseNetworkAddressWithDefaults(s, "tcp", defaultPort)
+func parseAddress(s string) ([]address, error) {
+	text, scheme := strings.CutPrefix(s, schemeTLS)
+	na, err := caddy.ParseNetworkAddressWithDefaults(text, "tcp", defaultPort)
 	if err != nil {
 		return nil, fmt.Errorf("address %q: %w", s, err)
 	}
@@ -32,7 +54,11 @@ func parseAddress(s string) ([]caddy.NetworkAddress, error) {
 	case !isHost(na.Host):
 		return nil, fmt.Errorf("address %q: %q is neither an IP address nor a host name", s, na.Host)
 	}
-	return na.Expand(), nil
+	var addrs []address
+	for _, port := range na.Expand() {
+		addrs = append(addrs, address{port, scheme || strings.HasPrefix(port.Network, "tcp") && port.StartPort == submissionsPort})
+	}
+	return addrs, nil
 }
 
 func isHost(host string) bool {
@@ -49,7 +75,7 @@ func isHost(host string) bool {
 
 // addressKey names the socket of an address: the same for two addresses that can't both be had. It is empty if the port is for the
 // kernel to choose.
-func addressKey(addr caddy.NetworkAddress) string {
+func addressKey(addr address) string {
 	if addr.IsUnixNetwork() {
 		path, _, _ := strings.Cut(addr.Host, "|") // without permissions
 		return addr.Network + "/" + path
@@ -61,7 +87,7 @@ func addressKey(addr caddy.NetworkAddress) string {
 }
 
 // listen opens the socket of an address.
-func listen(addr caddy.NetworkAddress) (net.Listener, error) {
+func listen(addr address) (net.Listener, error) {
 	opened, err := addr.Listen(context.Background(), 0, net.ListenConfig{})
 	if err != nil {
 		return nil, fmt.Errorf("listening on %s: %w", addr, err)

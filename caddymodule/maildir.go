@@ -17,7 +17,8 @@ func init() {
 }
 
 // Maildir keeps mail in maildirs, a copy for each recipient, with Return-Path, Delivered-To and Received on top. The client gets its 250
-// when all copies are on the disk; whatever fails before is answered with 451 or 452 and leaves nothing behind.
+// when all copies are on the disk; whatever fails before is answered with 451 or 452 and leaves nothing behind. Over LMTP, and with PRDR over SMTP, a
+// mailbox that can't take the message fails alone.
 //
 //	maildir <path> {
 //		file_mode <octal>

@@ -86,6 +86,9 @@ func (g *guest[T, P]) NewLayer(_ *esmtp.Session, next esmtp.Handler) esmtp.Handl
 	return P(v)
 }
 
+// endsStack reports whether the handler hands nothing on.
+func (g *guest[T, P]) endsStack() bool { return g.next == nil }
+
 // UnmarshalJSON reads the configuration strictly, as Caddy reads that of other modules.
 func (g *guest[T, P]) UnmarshalJSON(p []byte) error {
 	dec := json.NewDecoder(bytes.NewReader(p))

@@ -17,14 +17,21 @@ var settings map[string]func(*parser, *Server) error
 
 func init() {
 	settings = map[string]func(*parser, *Server) error{
-		"hostname":      (*parser).hostname,
-		"max_size":      func(p *parser, srv *Server) error { return p.number(&srv.Limits.MessageBytes, true, 1<<60) },
-		"limits":        (*parser).limits,
-		"timeouts":      (*parser).timeouts,
-		"bare_newlines": func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
-		"bad_header":    func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
-		"strict":        func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
-		"allow_no_helo": func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
+		"hostname":          (*parser).hostname,
+		"max_size":          func(p *parser, srv *Server) error { return p.number(&srv.Limits.MessageBytes, true, 1<<60) },
+		"limits":            (*parser).limits,
+		"timeouts":          (*parser).timeouts,
+		"bare_newlines":     func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
+		"bad_header":        func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
+		"strict":            func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
+		"lmtp":              (*parser).lmtp,
+		"auth":              (*parser).auth,
+		"listener_wrappers": (*parser).listenerWrappers,
+		"tls":               (*parser).tls,
+		"rates":             (*parser).rates,
+		"forbid_early":      func(p *parser, srv *Server) error { return p.flag(&srv.ForbidEarly) },
+		"greeting_teaser":   (*parser).greetingTeaser,
+		"allow_no_helo":     func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
 	}
 }
 
@@ -81,23 +88,39 @@ func (p *parser) limits(srv *Server) error {
 	if p.NextArg() {
 		return p.Errf("limits takes a block, not %q", p.Val())
 	}
-	all := srv.Limits.all()
+	return p.numbers("limit", srv.Limits.all(), srv.Limits.check)
+}
+
+// rates reads the block rates.
+func (p *parser) rates(srv *Server) error {
+	if p.NextArg() {
+		return p.Errf("rates takes a block, not %q", p.Val())
+	}
+	return p.numbers("rate", srv.Rates.all(), srv.Rates.check)
+}
+
+// numbers reads a block of numbers, and checks each as soon as it is there, for the line to be told.
+func (p *parser) numbers(kind string, all []limit, check func() error) error {
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		name := p.Val()
 		i := slices.IndexFunc(all, func(l limit) bool { return l.name == name })
 		if i < 0 {
-			return p.Errf("unrecognized limit %q%s", name, didYouMean(name, limitNames(all)))
+			return p.Errf("unrecognized %s %q%s", kind, name, didYouMean(name, limitNames(all)))
 		}
 		if err := p.number(all[i].value, all[i].size, maxLimit); err != nil {
 			return err
 		}
-		if name == "command_line" {
-			if err := srv.Limits.check(); err != nil {
-				return p.WrapErr(err)
-			}
+		if err := check(); err != nil {
+			return p.WrapErr(err)
 		}
 	}
 	return nil
+}
+
+// greetingTeaser reads the text of the first line of a greeting that is held back.
+func (p *parser) greetingTeaser(srv *Server) (err error) {
+	srv.GreetingTeaser, err = p.argument()
+	return err
 }
 
 func limitNames(all []limit) (names []string) {
@@ -117,7 +140,7 @@ func (p *parser) timeouts(srv *Server) error {
 		name := p.Val()
 		i := slices.IndexFunc(all, func(t timeoutSetting) bool { return t.name == name })
 		if i < 0 {
-			return p.Errf("unrecognized timeout %q%s", name, didYouMean(name, []string{"command", "data", "write", "session"}))
+			return p.Errf("unrecognized timeout %q%s", name, didYouMean(name, timeoutNames(all)))
 		}
 		if err := p.duration(all[i].value); err != nil {
 			return err

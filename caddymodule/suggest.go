@@ -8,10 +8,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 )
 
-// handlerNames are the names of all modules in esmtp.handlers.
-func handlerNames() []string {
+// moduleNames are the names of all modules in a namespace.
+func moduleNames(namespace string) []string {
 	var names []string
-	for _, mod := range caddy.GetModules("esmtp.handlers") {
+	for _, mod := range caddy.GetModules(namespace) {
 		names = append(names, mod.ID.Name())
 	}
 	return names
@@ -27,7 +27,7 @@ func choices[T any](m map[string]T) string {
 func didYouMean(name string, names []string) string {
 	best, least := "", 1+max(1, len(name)/3)
 	for _, candidate := range names {
-		if d := distance(strings.ToLower(name), candidate); d < least {
+		if d := distance(strings.ToLower(name), strings.ToLower(candidate)); d < least {
 			best, least = candidate, d
 		}
 	}

@@ -246,7 +246,7 @@ func (m *Model) finish(text []byte, whole bool) {
 			return
 		}
 		if c.Octets != int64(len(text)) {
-			m.fail("message has %d octets, want %d", c.Octets, len(text))
+			m.fail("message has %d octets, want %d", c.Octets, int64(len(text)))
 		}
 		w = wanted(c)
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,8 +19,12 @@ type delivery struct {
 	store  *Store
 	root   *os.Root
 	copies []*letter
-	first  *os.File      // the file of copies[0]
-	out    *bufio.Writer // writes to first
+	of     []*letter // that of each recipient
+	each   bool      // a letter can fail alone
+	lead   int       // the letter that is written while the message comes
+	first  *os.File  // its file
+	size   int64     // octets of the message in first
+	out    *bufio.Writer
 }
 
 // letter is the copy of one recipient.
@@ -31,6 +34,7 @@ type letter struct {
 	top       []byte // the fields that are put on top
 	staged    bool   // there is a file in tmp
 	published bool   // there is one in new
+	failed    error  // it will not be delivered
 }
 
 func (c *letter) tmp() string    { return filepath.Join(c.dir, "tmp", c.name) }
@@ -41,7 +45,7 @@ var writers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 32<<10
 
 // begin opens the file that the message is written to.
 func (st *Store) begin(s *esmtp.Session) (d *delivery, err error) {
-	d = &delivery{store: st}
+	d = &delivery{store: st, each: s.PerRecipient()}
 	defer func() {
 		if err != nil {
 			d.end()
@@ -53,13 +57,12 @@ func (st *Store) begin(s *esmtp.Session) (d *delivery, err error) {
 	if d.root, err = st.openRoot(); err != nil {
 		return nil, err
 	}
-	if d.first, err = d.create(d.copies[0]); err != nil {
+	if err = d.takeLead(0, nil, 0); err != nil {
 		return nil, err
 	}
 	d.out = writers.Get().(*bufio.Writer)
-	d.out.Reset(d.first)
-	_, err = d.out.Write(d.copies[0].top)
-	return d, err
+	d.out.Reset(d)
+	return d, nil
 }
 
 // openRoot opens the root, and makes it if there is none.
@@ -77,23 +80,25 @@ func (st *Store) openRoot() (*os.Root, error) {
 // address makes a letter for every recipient; one that was given twice gets one.
 func (d *delivery) address(s *esmtp.Session) error {
 	tx := s.Transaction()
-	seen := make(map[string]bool, len(tx.Recipients()))
+	seen := make(map[string]*letter, len(tx.Recipients()))
 	for _, rcpt := range tx.Recipients() {
 		local, domain := rcpt.Path.Local(), domainOf(s, rcpt.Path)
 		to := rcpt.Path.String()
 		if rcpt.Path.Domain() == "" {
 			to += "@" + domain
 		}
-		if seen[to] {
+		if c := seen[to]; c != nil {
+			d.of = append(d.of, c)
 			continue
 		}
-		seen[to] = true
 		dir, err := d.store.path.expand(local, domain)
 		if err != nil {
 			return err
 		}
 		top := fmt.Appendf(nil, "Return-Path: <%s>\r\nDelivered-To: %s\r\n", tx.From(), to) // RFC 5321 §4.4
-		d.copies = append(d.copies, &letter{dir: dir, name: uniqueName(), top: s.AppendReceived(top, to)})
+		c := &letter{dir: dir, name: uniqueName(), top: s.AppendReceived(top, to)}
+		seen[to] = c
+		d.copies, d.of = append(d.copies, c), append(d.of, c)
 	}
 	if len(d.copies) == 0 {
 		return errors.New("maildir: message has no recipients")
@@ -135,8 +140,11 @@ func (d *delivery) stage() error {
 	if err := d.first.Sync(); err != nil {
 		return err
 	}
-	for _, c := range d.copies[1:] {
-		if err := d.copyTo(c); err != nil {
+	for i, c := range d.copies {
+		if i == d.lead || c.failed != nil {
+			continue
+		}
+		if err := d.fail(c, d.copyTo(c)); err != nil {
 			return err
 		}
 	}
@@ -150,13 +158,7 @@ func (d *delivery) copyTo(c *letter) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := f.Write(c.top); err != nil {
-		return err
-	}
-	if _, err := d.first.Seek(int64(len(d.copies[0].top)), io.SeekStart); err != nil {
-		return err
-	}
-	if _, err := io.Copy(f, d.first); err != nil {
+	if err := d.fill(f, c, d.first, d.copies[d.lead]); err != nil {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -165,30 +167,40 @@ func (d *delivery) copyTo(c *letter) error {
 	return f.Close()
 }
 
-// publish moves all letters to new, and brings that to the disk. If one can't be moved, those that were are taken back.
+// publish moves all letters to new, and brings that to the disk. If one can't be moved, those that were are taken back, unless it can fail alone.
 func (d *delivery) publish() (err error) {
 	defer func() {
 		if err != nil {
 			d.takeBack()
 		}
 	}()
-	synced := make(map[string]bool, len(d.copies))
 	for _, c := range d.copies {
+		if c.failed != nil {
+			continue
+		}
 		if err := d.root.Rename(c.tmp(), c.target()); err != nil {
-			return err
+			if err := d.fail(c, err); err != nil {
+				return err
+			}
+			continue
 		}
 		c.staged, c.published = false, true
 	}
+	synced := make(map[string]error, len(d.copies))
 	for _, c := range d.copies {
-		if synced[c.dir] {
+		if !c.published {
 			continue
 		}
-		synced[c.dir] = true
-		if err := d.sync(filepath.Join(c.dir, "new")); err != nil {
+		err, done := synced[c.dir]
+		if !done {
+			err = d.sync(filepath.Join(c.dir, "new"))
+			synced[c.dir] = err
+		}
+		if err := d.fail(c, err); err != nil {
 			return err
 		}
 	}
-	return nil
+	return d.allFailed()
 }
 
 func (d *delivery) takeBack() {
@@ -222,8 +234,8 @@ func (d *delivery) end() {
 }
 
 // refuse logs what went wrong, and turns it into a reply: the client can try again later.
-func refuse(s *esmtp.Session, err error) esmtp.Reply {
-	s.Logger().Error("mail could not be kept", "error", err)
+func refuse(s *esmtp.Session, err error, args ...any) esmtp.Reply {
+	s.Logger().Error("mail could not be kept", append(args, "error", err)...)
 	switch {
 	case errors.Is(err, syscall.EDQUOT):
 		return esmtp.Deny(452, 4, 2, 2, "Mailbox full")

@@ -5,12 +5,15 @@
 //	srv := &esmtp.Server{NewHandler: esmtp.Stack(ours.NewLayer, store.NewLayer)}
 //
 // The one idea to hold: a message is written to tmp while it comes, and shows in new only when all of it is on the disk, for all of
-// its recipients; only then the client gets its 250. Whatever goes wrong before leaves nothing behind. After a crash something can stay
+// its recipients; only then the client gets its 250. Whatever goes wrong before leaves nothing behind. Where the client gets a reply for each
+// recipient, in LMTP and with PRDR, a mailbox that can't take the message fails alone. After a crash something can stay
 // in tmp, where readers don't look, and which they clean after 36 hours.
 package maildir
 
 import (
+	"errors"
 	"io/fs"
+	"slices"
 
 	"github.com/caddy-esmtp/esmtp"
 )
@@ -62,6 +65,15 @@ func (l *layer) RCPT(s *esmtp.Session, to esmtp.Path) esmtp.Reply {
 	return l.Handler.RCPT(s, to)
 }
 
+// EHLO offers PRDR: replies for each recipient, one of whose mailboxes can be full.
+func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
+	r := l.Handler.EHLO(s, domain)
+	if r.Accepted() && len(r.Lines) > 0 && !s.Server().LMTP {
+		r.Lines = append(slices.Clip(r.Lines), "PRDR")
+	}
+	return r
+}
+
 // HEADER writes a field as it came.
 func (l *layer) HEADER(s *esmtp.Session, name, value string) esmtp.Reply {
 	if r := l.Handler.HEADER(s, name, value); !r.IsZero() {
@@ -91,7 +103,7 @@ func (l *layer) EOM(s *esmtp.Session) esmtp.Reply {
 	if r := l.write(s, nil); !r.IsZero() {
 		return r
 	}
-	if err := l.mail.stage(); err != nil {
+	if err := errors.Join(l.mail.stage(), l.mail.allFailed()); err != nil {
 		return refuse(s, err)
 	}
 	r := l.Handler.EOM(s)
@@ -101,6 +113,7 @@ func (l *layer) EOM(s *esmtp.Session) esmtp.Reply {
 	if err := l.mail.publish(); err != nil {
 		return refuse(s, err)
 	}
+	l.mail.report(s)
 	return r
 }
 
