@@ -50,6 +50,9 @@ import (
 //			auth_failures <count>|off
 //			handshakes    <count>|off
 //		}
+//		tolerate_params <name...>
+//		xclient         <network...>
+//		xforward        <network...>
 //		forbid_early
 //		greeting_teaser <text>
 //		bare_newlines reject|fix|strip|pass
@@ -88,6 +91,16 @@ type Server struct {
 
 	// Rates bounds what one client can do in a minute.
 	Rates Rates `json:"rates,omitzero"`
+
+	// TolerateParams names parameters of MAIL and RCPT, such as XOORG, that are accepted though nobody here knows them. Others get 555.
+	TolerateParams []string `json:"tolerate_params,omitempty"`
+
+	// XCLIENT are the networks of proxies that are believed who the client is, by the command XCLIENT of Postfix; single addresses are allowed too.
+	// The command is neither offered to others nor taken from them.
+	XCLIENT []string `json:"xclient,omitempty"`
+
+	// XFORWARD are the networks of those that may tell, by the command XFORWARD of Postfix, where a message came from. It is for handlers and logs.
+	XFORWARD []string `json:"xforward,omitempty"`
 
 	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply (RFC 2920).
 	ForbidEarly bool `json:"forbid_early,omitempty"`
@@ -165,6 +178,14 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err := errors.Join(srv.Limits.check(), srv.Timeouts.check(), srv.Rates.check()); err != nil {
 		return err
 	}
+	xclient, err := prefixes("xclient", srv.XCLIENT)
+	if err != nil {
+		return err
+	}
+	xforward, err := prefixes("xforward", srv.XFORWARD)
+	if err != nil {
+		return err
+	}
 	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
 	if err != nil {
 		return fmt.Errorf("hostname: %w", err)
@@ -198,6 +219,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			Timeouts:          srv.Timeouts.engine(),
 			Rates:             srv.Rates.engine(),
 			ForbidEarly:       srv.ForbidEarly,
+			TolerateParams:    srv.TolerateParams,
+			TrustXCLIENT:      xclient,
+			TrustXFORWARD:     xforward,
 			GreetingTeaser:    srv.GreetingTeaser,
 			BareNewlines:      bare,
 			BadHeader:         bad,
