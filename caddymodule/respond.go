@@ -24,7 +24,7 @@ func init() {
 //		close
 //	}
 //
-// A verb is CONNECT, HELO, EHLO, MAIL, RCPT, DATA, EOH, EOM, RSET, VRFY, EXPN, HELP, NOOP, QUIT or UNKNOWN. EOM answers a message at
+// A verb is CONNECT, HELO, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, EOH, EOM, RSET, VRFY, EXPN, HELP, NOOP, ETRN, QUIT or UNKNOWN. EOM answers a message at
 // its end; EOH too, but keeps its body from the handlers below. Each text is a line of the reply; for EHLO the first is the greeting,
 // and the others are the extensions. A message that is answered with 250 is gone.
 type Respond struct {

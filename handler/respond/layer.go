@@ -50,6 +50,20 @@ func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	return l.Handler.EHLO(s, domain)
 }
 
+func (l *layer) STARTTLS(s *esmtp.Session) esmtp.Reply {
+	if l.is("STARTTLS", s) {
+		return l.r.reply
+	}
+	return l.Handler.STARTTLS(s)
+}
+
+func (l *layer) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
+	if l.is("AUTH", s) {
+		return l.r.reply
+	}
+	return l.Handler.AUTH(s, mechanism, x)
+}
+
 func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
 	if l.is("MAIL", s) {
 		return l.r.reply
@@ -118,6 +132,13 @@ func (l *layer) NOOP(s *esmtp.Session, arg string) esmtp.Reply {
 		return l.r.reply
 	}
 	return l.Handler.NOOP(s, arg)
+}
+
+func (l *layer) ETRN(s *esmtp.Session, arg string) esmtp.Reply {
+	if l.is("ETRN", s) {
+		return l.r.reply
+	}
+	return l.Handler.ETRN(s, arg)
 }
 
 func (l *layer) QUIT(s *esmtp.Session) esmtp.Reply {

@@ -19,8 +19,8 @@ import (
 
 // Rule is a reply, and when to give it.
 type Rule struct {
-	// Verb is the method of [esmtp.Handler] to answer for, in any case: CONNECT, HELO, EHLO, MAIL, RCPT, DATA, EOH, EOM, RSET, VRFY,
-	// EXPN, HELP, NOOP, QUIT or UNKNOWN. EOM answers a message at its end; EOH does so too, but decides after the header and keeps the
+	// Verb is the method of [esmtp.Handler] to answer for, in any case: CONNECT, HELO, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, EOH, EOM, RSET,
+	// VRFY, EXPN, HELP, NOOP, ETRN, QUIT or UNKNOWN. EOM answers a message at its end; EOH does so too, but decides after the header and keeps the
 	// rest of the message from the layers below.
 	Verb string
 
@@ -55,7 +55,8 @@ type Responder struct {
 
 // Verbs are the verbs that a rule can be for.
 var Verbs = []string{
-	"CONNECT", "HELO", "EHLO", "MAIL", "RCPT", "DATA", "EOH", "EOM", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "QUIT", "UNKNOWN",
+	"CONNECT", "HELO", "EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "EOH", "EOM", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "ETRN",
+	"QUIT", "UNKNOWN",
 }
 
 // New checks a rule.
@@ -112,8 +113,10 @@ func canAnswer(verb string, code int) bool {
 		return code == 354
 	case verb == "HELO" || verb == "EHLO" || verb == "MAIL":
 		return code == 250
-	case verb == "CONNECT":
+	case verb == "CONNECT" || verb == "STARTTLS":
 		return code == 220
+	case verb == "AUTH":
+		return false // nobody is let in by a rule
 	case verb == "QUIT":
 		return code == 221
 	}

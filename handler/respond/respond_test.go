@@ -1,6 +1,7 @@
 package respond_test
 
 import (
+	"crypto/tls"
 	"strings"
 	"testing"
 
@@ -23,28 +24,45 @@ func server(t *testing.T, rules ...respond.Rule) *esmtp.Server {
 		}
 		stack = append(stack, r.NewLayer)
 	}
-	return &esmtp.Server{Hostname: "mx.example.org", NewHandler: esmtp.Stack(stack...)}
+	stack = append(stack, func(_ *esmtp.Session, next esmtp.Handler) esmtp.Handler { return &offers{next} })
+	cert, _ := esmtptest.Certificate(t, "mx.example.org")
+	return &esmtp.Server{Hostname: "mx.example.org", NewHandler: esmtp.Stack(stack...), AllowInsecureAuth: true,
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}}
+}
+
+// offers is a layer that has what all verbs need.
+type offers struct{ esmtp.Handler }
+
+func (*offers) Mechanisms(*esmtp.Session) []string { return []string{"PLAIN"} }
+
+func (o *offers) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
+	r := o.Handler.EHLO(s, domain)
+	r.Lines = append(r.Lines, "ETRN")
+	return r
 }
 
 const hello = "S: 220 *\nC: EHLO client.example\nS: ...\n"
 
 func TestEachVerbCanBeAnswered(t *testing.T) {
 	for verb, script := range map[string]string{
-		"CONNECT": "S: 459 ha\n",
-		"HELO":    "S: 220 *\nC: HELO client.example\nS: 459 ha\n",
-		"EHLO":    "S: 220 *\nC: EHLO client.example\nS: 459 ha\n",
-		"MAIL":    hello + "C: MAIL FROM:<>\nS: 459 4.1.2 ha\n",
-		"RCPT":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 459 4.1.2 ha\n",
-		"DATA":    hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 459 4.1.2 ha\n",
-		"EOH":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
-		"EOM":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
-		"RSET":    hello + "C: RSET\nS: 459 4.1.2 ha\n",
-		"VRFY":    hello + "C: VRFY a\nS: 459 4.1.2 ha\n",
-		"EXPN":    hello + "C: EXPN a\nS: 459 4.1.2 ha\n",
-		"HELP":    hello + "C: HELP\nS: 459 4.1.2 ha\n",
-		"NOOP":    hello + "C: NOOP\nS: 459 4.1.2 ha\n",
-		"QUIT":    hello + "C: QUIT\nS: 459 4.1.2 ha\n",
-		"UNKNOWN": hello + "C: XYZZY\nS: 459 4.1.2 ha\n",
+		"CONNECT":  "S: 459 ha\n",
+		"HELO":     "S: 220 *\nC: HELO client.example\nS: 459 ha\n",
+		"EHLO":     "S: 220 *\nC: EHLO client.example\nS: 459 ha\n",
+		"MAIL":     hello + "C: MAIL FROM:<>\nS: 459 4.1.2 ha\n",
+		"RCPT":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 459 4.1.2 ha\n",
+		"DATA":     hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 459 4.1.2 ha\n",
+		"EOH":      hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
+		"EOM":      hello + "C: MAIL FROM:<>\nS: 250 *\nC: RCPT TO:<a@b>\nS: 250 *\nC: DATA\nS: 354 *\nC: .\nS: 459 4.1.2 ha\n",
+		"RSET":     hello + "C: RSET\nS: 459 4.1.2 ha\n",
+		"VRFY":     hello + "C: VRFY a\nS: 459 4.1.2 ha\n",
+		"EXPN":     hello + "C: EXPN a\nS: 459 4.1.2 ha\n",
+		"HELP":     hello + "C: HELP\nS: 459 4.1.2 ha\n",
+		"NOOP":     hello + "C: NOOP\nS: 459 4.1.2 ha\n",
+		"QUIT":     hello + "C: QUIT\nS: 459 4.1.2 ha\n",
+		"STARTTLS": hello + "C: STARTTLS\nS: 459 4.1.2 ha\n",
+		"AUTH":     hello + "C: AUTH PLAIN\nS: 459 4.1.2 ha\n",
+		"ETRN":     hello + "C: ETRN example.org\nS: 459 4.1.2 ha\n",
+		"UNKNOWN":  hello + "C: XYZZY\nS: 459 4.1.2 ha\n",
 	} {
 		t.Run(verb, func(t *testing.T) {
 			rule := respond.Rule{Verb: strings.ToLower(verb), Code: 459, Enhanced: esmtp.Enhanced{4, 1, 2}, Lines: []string{"ha"}, Close: true}
