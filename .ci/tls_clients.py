@@ -45,6 +45,12 @@ CONFIG = """{{
 			}}
 			maildir ./mail/{{rcpt.local}}
 		}}
+		{host}:{proxied} {{
+			hostname localhost
+			tls off
+			xclient {host}
+			maildir ./mail/{{rcpt.local}}
+		}}
 		unix/lmtp.sock {{
 			hostname localhost
 			lmtp
@@ -190,10 +196,20 @@ def with_curl(ports, root, mail, folder):
     run(*send, f"smtps://localhost:{ports['implicit']}/client.example", code=67)  # login denied
 
 
+def with_xclient(ports, folder):
+    """A proxy says who the client is; Received tells of that one."""
+    out = run("swaks", "--helo", "client.example", "--from", "ann@example.org", "--to", "proxied@example.org", "--server",
+              f"{HOST}:{ports['proxied']}", "--xclient", "ADDR=192.0.2.7 NAME=client.example")
+    check("swaks --xclient: a second greeting", out.count(b"220 localhost") == 2, out)
+    with open(glob.glob(os.path.join(folder, "mail/proxied/new/*"))[0], "rb") as f:
+        message = f.read()
+    check("Received names the client behind the proxy", b"(client.example [192.0.2.7])" in message, message)
+
+
 def main():
     caddy = os.path.abspath(sys.argv[1])
     folder = tempfile.mkdtemp(prefix="esmtp-tls-")
-    ports = free_ports("starttls", "implicit", "file")
+    ports = free_ports("starttls", "implicit", "file", "proxied")
     server = start(caddy, folder, ports)
     try:
         root, mail = os.path.join(folder, "data/caddy/pki/authorities/local/root.crt"), Mail(folder)
@@ -201,6 +217,7 @@ def main():
         with_smtplib(ports, root, mail)
         with_swaks(ports, root, mail, folder)
         with_curl(ports, root, mail, folder)
+        with_xclient(ports, folder)
     finally:
         server.terminate()
         code = server.wait(30)
