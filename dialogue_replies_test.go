@@ -60,6 +60,10 @@ func TestRepliesToBadLines(t *testing.T) {
 		name:   "octets above 127",
 		script: greeting + ehlo + `C|NOOP \xc3\xa9\r\nFOO \xff\r\nHELO \xc3\xa9\r\n` + "\nS: 500 5.5.2 *\nS: 500 5.5.2 *\nS: 500*",
 	}, {
+		name:   "octets that are no UTF-8 in spite of SMTPUTF8 (RFC 6531 §3.7.4.2)",
+		script: greeting + ehlo + `C|VRFY \xc3<\xa9 SMTPUTF8\r\nEXPN \xc2\x85 SMTPUTF8\r\nVRFY \xc3\xa9 SMTPUTF8\r\n` + "\nS: 500 5.5.2 *\nS: 500 5.5.2 *\nS: 252 *",
+		calls:  "EHLO me.example\nVRFY é",
+	}, {
 		name:   "a lone LF ends a command line",
 		script: greeting + `C|NOOP one\nNOOP two\n` + "\nS: 250 *\nS: 250 *",
 		calls:  "NOOP one\nNOOP two",

@@ -40,13 +40,13 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 	case !p.ascii && !from.SMTPUTF8():
 		return replyNeedUTF8From
 	}
-	if size, ok := from.Size(); ok && over(size, s.maxSize) {
-		return replyTooBig // RFC 1870 §6.1
-	}
 	if s.offered(extFUTURERELEASE) {
 		if r := checkHold(from, time.Now()); !r.IsZero() {
 			return r
 		}
+	}
+	if size, ok := from.Size(); ok && over(size, s.maxSize) {
+		return replyTooBig // RFC 1870 §6.1
 	}
 	s.transactions++
 	s.tx = newTransaction(s, from)

@@ -79,9 +79,6 @@ func (m *Model) checkParams(verb, params string) int {
 			continue
 		}
 		_, offered := m.offers[def.keyword]
-		if _, binary := m.offers["BINARYMIME"]; name == "BODY" && strings.EqualFold(value, "BINARYMIME") && !binary {
-			offered = false
-		}
 		switch {
 		case !offered && name == "REQUIRETLS" && m.needsTLS:
 			return 550 // RFC 8689 §7
@@ -103,10 +100,13 @@ func (m *Model) checkParams(verb, params string) int {
 	return 0
 }
 
-// overOffer is the reply to a value that is over what EHLO said: RFC 2852 §3, RFC 4865 §4.2 (7), (8).
+// overOffer is the reply to a value that is more than EHLO offered: RFC 3030 §3, RFC 2852 §3, RFC 4865 §4.2 (7), (8).
 func (m *Model) overOffer(name, value string) int {
 	limits := strings.Fields(m.offers["FUTURERELEASE"])
+	_, binary := m.offers["BINARYMIME"]
 	switch {
+	case name == "BODY" && strings.EqualFold(value, "BINARYMIME") && !binary:
+		return 555
 	case name == "BY" && strings.ContainsAny(value, "Rr") && atoi(value) < atoi(m.offers["DELIVERBY"]):
 		return 555
 	case name == "HOLDFOR" && atoi(value) > atoi(limits[0]), name == "HOLDUNTIL" && strings.ToUpper(value) > limits[1]:

@@ -98,7 +98,7 @@ func (c *chaos) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 		r.Lines = append(r.Lines, "XOORG")
 	case 12, 13, 14:
 		r.Lines = append(r.Lines, "REQUIRETLS", "DELIVERBY 10", "FUTURERELEASE 90 2099-01-01T00:00:00Z", "MT-PRIORITY MIXER", "RRVS",
-			"NO-SOLICITING net.example:ADV", "ETRN", "PRDR", "DELIVERBY x", "FUTURERELEASE")
+			"NO-SOLICITING net.example:ADV", "ETRN", "DELIVERBY x", "FUTURERELEASE")
 	}
 	return r
 }
