@@ -58,5 +58,5 @@ func Example() {
 	// Output:
 	// "hello" from ann@client.example
 	// <nil>
-	// 550 5.7.1 we do not relay
+	// 550 "5.7.1 we do not relay"
 }
