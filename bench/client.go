@@ -28,7 +28,7 @@ type load struct {
 
 // newLoad prepares the work, with no more sessions at a time than most; 0 leaves that to the work.
 func newLoad(addr string, w *work, most int) *load {
-	l := &load{addr: addr, sessions: w.sessions, script: w.steps()}
+	l := &load{addr: addr, sessions: w.sessions, script: w.script()}
 	if most > 0 {
 		l.sessions = min(l.sessions, most)
 	}
@@ -79,7 +79,7 @@ func (l *load) converse() error {
 	defer c.conn.Close()
 	for i := range l.script {
 		s := &l.script[i]
-		if err := c.do(s.send, l.waits[i]); err != nil {
+		if err := c.take(s, l.waits[i]); err != nil {
 			return err
 		}
 		if s.octets > 0 {
@@ -111,6 +111,14 @@ func dial(addr string, from net.Addr) (*client, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return &client{conn: conn}, nil
+}
+
+// take does a step that waits for n replies.
+func (c *client) take(s *step, n int) error {
+	if err := c.do(s.send, n); err != nil || !s.secure {
+		return err
+	}
+	return c.secure()
 }
 
 // do sends p and waits for n replies, all of which must be positive.

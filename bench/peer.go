@@ -26,6 +26,7 @@ type peer struct {
 	keepAlive time.Duration // of its listener, as its own ListenAndServe has it: 0 is Go's default, negative off
 
 	only    []string // the work that it can do; none: all
+	tls     bool     // it does work in TLS too
 	maxIdle int      // 0: as many as asked for
 }
 
@@ -33,15 +34,17 @@ type peer struct {
 const baseline = "go-smtp"
 
 var peers = []*peer{
-	{name: baseline, about: aboutGoSMTP, serve: serveGoSMTP},
+	{name: baseline, about: aboutGoSMTP, serve: serveGoSMTP, tls: true},
 	{name: "smtp-sink", about: aboutSMTPSink, command: smtpSink, maxIdle: 1000,
 		only: []string{"W1", "W2", "W3", "W4", "W5", "WH", "WR", "idle"}}, // it has no BDAT
 	{name: "raw", about: aboutRaw, serve: serveRaw, keepAlive: -1},
-	{name: "esmtp", about: aboutOurs, serve: serveOurs, keepAlive: -1},
+	{name: "esmtp", about: aboutOurs, serve: serveOurs, keepAlive: -1, tls: true},
 	{name: "esmtp+HEADER", about: aboutOursHeader, serve: serveOursHeader, keepAlive: -1, only: []string{"WH"}},
 }
 
-func (p *peer) can(w *work) bool { return len(p.only) == 0 || slices.Contains(p.only, w.name) }
+func (p *peer) can(w *work) bool {
+	return (p.tls || !w.tls) && (len(p.only) == 0 || slices.Contains(p.only, w.name))
+}
 
 func findPeer(name string) *peer {
 	for _, p := range peers {

@@ -63,6 +63,13 @@ func startServer(ctx context.Context, p *peer, w *work, core int, o *options) (*
 	}
 	cmd := exec.CommandContext(ctx, self, args...)
 	cmd.Env = append(os.Environ(), "GOMAXPROCS=1")
+	if w.tls {
+		cert, err := certificate()
+		if err != nil {
+			return nil, err
+		}
+		cmd.Env = append(cmd.Env, certificateVar+"="+cert)
+	}
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)

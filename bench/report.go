@@ -37,7 +37,7 @@ func (r *run) ratios(out io.Writer) {
 		for _, p := range r.peers {
 			fmt.Fprintf(out, " %s |", r.ratio(w, p))
 		}
-		if w == idleWork {
+		if w.idle() {
 			fmt.Fprintf(out, " ≤ %.0f |\n", w.goal)
 		} else {
 			fmt.Fprintf(out, " ≤ %.2f |\n", w.goal)
@@ -52,7 +52,7 @@ func (r *run) ratio(w *work, p *peer) string {
 	switch {
 	case len(mine) == 0:
 		return "–"
-	case w == idleWork:
+	case w.idle():
 		return fmt.Sprintf("%.1f", median(mine, func(s sample) float64 { return s.idleKiB }))
 	case len(base) != len(mine):
 		return "–"
@@ -70,7 +70,7 @@ func (r *run) details(out io.Writer) {
 	fmt.Fprintln(out, "|---|---|--:|--:|--:|--:|--:|--:|")
 	for _, w := range r.works {
 		for _, p := range r.peers {
-			if list := r.samples[cell{w, p}]; len(list) > 0 && w != idleWork {
+			if list := r.samples[cell{w, p}]; len(list) > 0 && !w.idle() {
 				fmt.Fprintf(out, "| %s | %s |%s |\n", w.name, p.name, strings.Join(figures(list), " |"))
 			}
 		}

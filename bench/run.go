@@ -36,7 +36,7 @@ type sample struct {
 	wall     time.Duration
 	cpu      time.Duration // of the server
 	loadCPU  time.Duration // of the load generator
-	idleKiB  float64       // per session, for idleWork
+	idleKiB  float64       // per session, for idle work
 }
 
 // newRun finds what the options name, and takes its place on the second core.
@@ -52,7 +52,7 @@ func newRun(o options, log io.Writer) (*run, error) {
 			return nil, fmt.Errorf("bench: no server is named %q: there are %s", name, peerNames())
 		}
 	}
-	for _, w := range append(works, idleWork) {
+	for _, w := range allWorks {
 		if len(o.works) == 0 || slices.Contains(o.works, w.name) {
 			r.works = append(r.works, w)
 		}
@@ -119,7 +119,7 @@ func (r *run) all(ctx context.Context) error {
 
 // brief is a sample in the log.
 func (s sample) brief(w *work) string {
-	if w == idleWork {
+	if w.idle() {
 		return fmt.Sprintf("%.1f", s.idleKiB)
 	}
 	return fmt.Sprintf("%.2f", s.perThousand())
@@ -134,12 +134,12 @@ func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
 		return sample{}, err
 	}
 	defer s.stop()
-	if w == idleWork {
+	if w.idle() {
 		n := r.idle
 		if p.maxIdle > 0 {
 			n = min(n, p.maxIdle)
 		}
-		return weigh(ctx, s, n, r.settle)
+		return weigh(ctx, s, w, n, r.settle)
 	}
 	l := newLoad(s.addr, w, r.sessions)
 	if r.warmup > 0 {
@@ -183,8 +183,8 @@ const perAddress = 20_000
 // pace is how long it takes a hundred sessions to come, when they are to stay idle: even a busy server doesn't get all at once.
 const pace = 100 * time.Millisecond
 
-// weigh opens n sessions, says EHLO in each, leaves them alone for a while, and looks by how much the server grew.
-func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample, error) {
+// weigh opens n sessions, says in each what the work says, leaves them alone for a while, and looks by how much the server grew.
+func weigh(ctx context.Context, s *process, w *work, n int, settle time.Duration) (sample, error) {
 	clients := make([]*client, 0, n+1)
 	defer func() {
 		for _, c := range clients {
@@ -192,6 +192,7 @@ func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample
 		}
 	}()
 	var before int64
+	script := w.script()
 	for i := range n + 1 {
 		if ctx.Err() != nil {
 			return sample{}, ctx.Err()
@@ -201,7 +202,7 @@ func weigh(ctx context.Context, s *process, n int, settle time.Duration) (sample
 			return sample{}, err
 		}
 		clients = append(clients, c)
-		if err := greet(c); err != nil {
+		if err := greet(c, script); err != nil {
 			return sample{}, err
 		}
 		if i == 0 { // the first one pays for what all share
@@ -226,10 +227,10 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// greet waits for the greeting and says EHLO.
-func greet(c *client) error {
-	for _, s := range opening() {
-		if err := c.do(s.send, replies(s.answer)); err != nil {
+// greet holds the conversation of a session that then stays idle.
+func greet(c *client, script []step) error {
+	for i := range script {
+		if err := c.take(&script[i], replies(script[i].answer)); err != nil {
 			return err
 		}
 	}

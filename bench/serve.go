@@ -70,8 +70,13 @@ func startProfile(name string) (stop func() error, err error) {
 }
 
 // serveOurs serves with Default. The limits are set so that none refuses the work; every check is made as ever.
-func serveOurs(l net.Listener, _ *work) error {
-	return oursServer(nil).Serve(l)
+func serveOurs(l net.Listener, w *work) error {
+	srv := oursServer(nil)
+	var err error
+	if srv.TLSConfig, err = serverTLS(w); err != nil {
+		return err
+	}
+	return srv.Serve(l)
 }
 
 // fields is a handler that looks at every header field.
@@ -108,8 +113,12 @@ func (drop) Mail(string, *smtp.MailOptions) error { return nil }
 func (drop) Rcpt(string, *smtp.RcptOptions) error { return nil }
 func (drop) Data(r io.Reader) error               { _, err := io.Copy(io.Discard, r); return err }
 
-func serveGoSMTP(l net.Listener, _ *work) error {
+func serveGoSMTP(l net.Listener, w *work) error {
 	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return drop{}, nil }))
 	srv.Domain = "sink.example"
+	var err error
+	if srv.TLSConfig, err = serverTLS(w); err != nil {
+		return err
+	}
 	return srv.Serve(l)
 }

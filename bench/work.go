@@ -13,6 +13,7 @@ type work struct {
 	goal     float64 // CPU per message, as a part of go-smtp's
 	sessions int     // at a time
 	steps    func() []step
+	tls      bool // STARTTLS comes before it
 }
 
 // step is what the client sends at once, and the replies that it then waits for.
@@ -20,35 +21,60 @@ type step struct {
 	send   []byte
 	answer string // as the raw sink gives it; the client counts its lines, and other servers may say more
 	octets int    // content of the message that this step ends; 0 if it ends none
+	secure bool   // a TLS handshake follows the reply
 }
 
 // works is all the work, in the order of the table. The names are those of the project's notes on speed.
 var works = []*work{
-	{"W1", "4 KiB, one message a connection", 0.55, 16, func() []step { return stepwise(1, text(4<<10)) }},
-	{"W2", "4 KiB, 100 a connection, step by step", 0.50, 16, func() []step { return stepwise(100, text(4<<10)) }},
-	{"W3", "4 KiB, 100 a connection, pipelined", 0.20, 16, func() []step { return pipelined(100, 1, text(4<<10)) }},
-	{"W4", "10 MiB by DATA", 0.05, 4, func() []step { return stepwise(4, text(10<<20)) }},
-	{"W5", "1 MiB, every line begins with a dot", 0.06, 4, func() []step { return stepwise(20, dots(1<<20)) }},
-	{"W8", "10 MiB by BDAT", 0.55, 4, func() []step { return chunked(4, text(10<<20)) }},
-	{"WH", "32 KiB of header fields", 0.20, 16, func() []step { return stepwise(20, header(32<<10)) }},
-	{"WR", "50 recipients, pipelined", 0.05, 16, func() []step { return pipelined(20, 50, text(1<<10)) }},
+	{"W1", "4 KiB, one message a connection", 0.55, 16, func() []step { return stepwise(1, text(4<<10)) }, false},
+	{"W2", "4 KiB, 100 a connection, step by step", 0.50, 16, func() []step { return stepwise(100, text(4<<10)) }, false},
+	{"W3", "4 KiB, 100 a connection, pipelined", 0.20, 16, func() []step { return pipelined(100, 1, text(4<<10)) }, false},
+	{"W4", "10 MiB by DATA", 0.05, 4, func() []step { return stepwise(4, text(10<<20)) }, false},
+	{"W5", "1 MiB, every line begins with a dot", 0.06, 4, func() []step { return stepwise(20, dots(1<<20)) }, false},
+	{"W6", "STARTTLS, 4 KiB, one message a connection", 0.70, 16, func() []step { return stepwise(1, text(4<<10)) }, true},
+	{"W6b", "10 MiB by DATA in TLS", 0.13, 4, func() []step { return stepwise(4, text(10<<20)) }, true},
+	{"W8", "10 MiB by BDAT", 0.55, 4, func() []step { return chunked(4, text(10<<20)) }, false},
+	{"WH", "32 KiB of header fields", 0.20, 16, func() []step { return stepwise(20, header(32<<10)) }, false},
+	{"WR", "50 recipients, pipelined", 0.05, 16, func() []step { return pipelined(20, 50, text(1<<10)) }, false},
 }
 
-// idleWork is the conversation of a session that then stays idle.
-var idleWork = &work{name: "idle", what: "KiB per idle session, after EHLO", goal: 5, steps: opening}
+// idleWork and idleTLSWork are the conversations of sessions that then stay idle.
+var (
+	idleWork    = &work{name: "idle", what: "KiB per idle session, after EHLO", goal: 5, steps: opening}
+	idleTLSWork = &work{name: "idle-tls", what: "KiB per idle session, after STARTTLS and EHLO", goal: 30, steps: opening, tls: true}
+)
+
+// allWorks is what the names on the command line may mean.
+var allWorks = append(slices.Clip(works), idleWork, idleTLSWork)
+
+// idle reports whether the sessions are only to be weighed.
+func (w *work) idle() bool { return w == idleWork || w == idleTLSWork }
+
+// script is the whole conversation.
+func (w *work) script() []step {
+	steps := w.steps()
+	if !w.tls {
+		return steps
+	}
+	return slices.Insert(steps, len(opening()),
+		step{send: []byte(cmdSTARTTLS), answer: ansSTARTTLS, secure: true},
+		step{send: []byte(cmdEHLO), answer: ansEHLO}) // the server has forgotten the first (RFC 3207 §4.2)
+}
 
 const (
-	cmdEHLO = "EHLO client.example\r\n"
-	cmdMAIL = "MAIL FROM:<sender@client.example>\r\n"
-	cmdDATA = "DATA\r\n"
-	cmdQUIT = "QUIT\r\n"
+	cmdEHLO     = "EHLO client.example\r\n"
+	cmdSTARTTLS = "STARTTLS\r\n"
+	cmdMAIL     = "MAIL FROM:<sender@client.example>\r\n"
+	cmdDATA     = "DATA\r\n"
+	cmdQUIT     = "QUIT\r\n"
 
-	ansEHLO = "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 52428800\r\n"
-	ansMAIL = "250 2.1.0 <sender@client.example>, sender ok\r\n"
-	ansRCPT = "250 2.1.5 <recipient01@mx.example>, recipient ok\r\n"
-	ansDATA = "354 Enter mail\r\n"
-	ansEOM  = "250 2.0.0 Message accepted for delivery\r\n"
-	ansQUIT = "221 2.0.0 Closing connection\r\n"
+	ansEHLO     = "250-sink.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-CHUNKING\r\n250 SIZE 52428800\r\n"
+	ansSTARTTLS = "220 2.0.0 Go ahead\r\n"
+	ansMAIL     = "250 2.1.0 <sender@client.example>, sender ok\r\n"
+	ansRCPT     = "250 2.1.5 <recipient01@mx.example>, recipient ok\r\n"
+	ansDATA     = "354 Enter mail\r\n"
+	ansEOM      = "250 2.0.0 Message accepted for delivery\r\n"
+	ansQUIT     = "221 2.0.0 Closing connection\r\n"
 )
 
 // opening is the greeting and EHLO.
@@ -118,7 +144,7 @@ func replies(answer string) (n int) {
 }
 
 func findWork(name string) *work {
-	for _, w := range append(works, idleWork) {
+	for _, w := range allWorks {
 		if w.name == name {
 			return w
 		}
@@ -128,7 +154,7 @@ func findWork(name string) *work {
 
 func workNames() string {
 	var names []string
-	for _, w := range append(works, idleWork) {
+	for _, w := range allWorks {
 		names = append(names, w.name)
 	}
 	return strings.Join(names, ",")
