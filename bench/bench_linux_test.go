@@ -1,10 +1,9 @@
-package main
+package main // the accounting of other processes is Linux's
 
 import (
 	"bytes"
 	"context"
 	"os"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -20,17 +19,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func needLinux(t *testing.T) {
-	t.Helper()
-	if runtime.GOOS != "linux" {
-		t.Skip("CPU time and memory of other processes are read as Linux has them")
-	}
-}
-
 // The figures of so short a run mean nothing, and none is compared: that every server does all its work, without a refusal, is
 // what it shows.
 func TestShortRunFillsTheTable(t *testing.T) {
-	needLinux(t)
 	var o options
 	o.shorten()
 	r, err := newRun(o, t.Output())
@@ -68,7 +59,6 @@ func TestShortRunFillsTheTable(t *testing.T) {
 
 // An interrupt is a context that ends.
 func TestInterruptEndsTheServers(t *testing.T) {
-	needLinux(t)
 	core, _, err := cores()
 	if err != nil {
 		t.Fatal(err)
