@@ -24,6 +24,7 @@
 // # Reading on
 //
 // handler.go has the verbs, defaults.go what they do unless overridden, session.go what a method can see and set, server.go how to
-// serve. The engine has a file per verb (helo.go, mail.go, rcpt.go, data.go, bdat.go, other.go) around engine.go, the loop, and
-// command.go, the dispatch. chunker.go finds the end of a message and headers.go its fields; message.go brings them to the handler.
+// serve. The engine has a file per verb or family of verbs (helo.go, starttls.go, auth.go, mail.go, rcpt.go, data.go, bdat.go, xclient.go,
+// other.go, …) around engine.go, the loop, and command.go, the dispatch. extensions.go and parameters.go say what is offered and
+// accepted. chunker.go finds the end of a message and headers.go its fields; message.go brings them to the handler.
 package esmtp
