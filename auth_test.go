@@ -17,6 +17,7 @@ func inBubble(f func(*testing.T)) func(*testing.T) {
 	return func(t *testing.T) { synctest.Test(t, f) }
 }
 
+// Each mechanism, with and without an initial response, right and wrong. Rows G12, G13.
 func TestAUTHMechanisms(t *testing.T) {
 	xoauth2 := func(token string) sasl.Client {
 		return step{"XOAUTH2", []byte("user=ann\x01auth=Bearer " + token + "\x01\x01"), func([]byte) []byte { return []byte{} }}
@@ -90,6 +91,7 @@ func TestAUTHMechanisms(t *testing.T) {
 // RFC 4954 §4: the order of things, cancelling, and what can't be read.
 func TestAUTHRules(t *testing.T) { synctest.Test(t, testAUTHRules) }
 
+// Rows G14 to G16.
 func testAUTHRules(t *testing.T) {
 	c := authServer(t, nil)
 	c.Run(`

@@ -174,7 +174,7 @@ func TestBDATOrder(t *testing.T) {
 	}})
 }
 
-// After any refusal in a message, the rest of it is consumed (RFC 5321 §7.8 and the smuggling of 2023).
+// After any refusal in a message, the rest of it is consumed (RFC 5321 §7.8 and the smuggling of 2023). Row G47.
 func TestNothingInARefusedMessageIsACommand(t *testing.T) {
 	rest := `A: b\r\n\r\nNOOP\r\nMAIL FROM:<x@me.example>\r\n.\r\nVRFY after\r\n`
 	refused := func(verb string) row {

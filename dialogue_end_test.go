@@ -12,7 +12,7 @@ import (
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 )
 
-// Every end of a session calls Closed exactly once, with the reason.
+// Every end of a session calls Closed exactly once, with the reason. Rows A46, G41.
 func TestClosedOnceWithReason(t *testing.T) {
 	for _, test := range []struct {
 		name   string

@@ -45,7 +45,7 @@ func startTLS(t *testing.T, c *esmtptest.Client, config *tls.Config) {
 	}
 }
 
-// RFC 3207 §4.2: the server must discard any knowledge obtained from the client before the handshake.
+// RFC 3207 §4.2: the server must discard any knowledge obtained from the client before the handshake. Rows G08, G34.
 func TestSTARTTLSForgetsWhatCameBefore(t *testing.T) {
 	srv, config := tlsServer(t)
 	h := &secured{version: make(chan uint16, 1)}
@@ -72,6 +72,7 @@ S: 503 5.5.1 TLS is on already
 	c.Cmd("MAIL FROM:<a@client.example>", "250 *")
 }
 
+// Row G35.
 func TestSTARTTLSRefusals(t *testing.T) {
 	srv, _ := tlsServer(t)
 	c := esmtptest.Dial(t, srv)
