@@ -116,7 +116,7 @@ func TestDataTimeout(t *testing.T) {
 }
 
 // A message that drips is ended, although no single wait is too long.
-// A message is not cut for taking long, but for coming slowly. Row G50.
+// Row G50.
 func TestMinDataRate(t *testing.T) {
 	for _, script := range []string{"C: DATA\nS: 354 *", "C: BDAT 1000000"} {
 		timed(t, nil, func(t *testing.T, c *esmtptest.Client, log *calls) {
