@@ -118,8 +118,12 @@ func Fuzz(f *testing.F, newHandler func(*esmtp.Session) esmtp.Handler, options .
 func Check(t testing.TB, n int, seed uint64, newHandler func(*esmtp.Session) esmtp.Handler, options ...func(*esmtp.Server)) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
+	srv := new(esmtp.Server)
+	for _, option := range options {
+		option(srv)
+	}
 	for range n {
-		check(t, Dialogue(r.IntN), newHandler, options)
+		check(t, dialogueWith(r.IntN, srv), newHandler, options)
 	}
 }
 

@@ -49,6 +49,7 @@ type Model struct {
 // Rules are the settings of the server that a session depends on. The zero Rules are those of the zero [esmtp.Server].
 type Rules struct {
 	Strict       bool
+	LMTP         bool
 	AllowNoHELO  bool
 	BareNewlines esmtp.BareNewlines
 	BadHeader    esmtp.BadHeader
@@ -62,7 +63,7 @@ type Rules struct {
 // RulesOf returns the rules of a server.
 func RulesOf(srv *esmtp.Server) Rules {
 	return Rules{
-		Strict: srv.Strict, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
+		Strict: srv.Strict, LMTP: srv.LMTP, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
 		BadHeader: srv.BadHeader, Limits: srv.Limits,
 	}
 }
@@ -72,6 +73,7 @@ type modelTx struct {
 	sender  string
 	binary  bool
 	utf8    bool
+	prdr    bool     // a reply for each recipient was asked for
 	rcpts   []string // accepted
 	refused int
 	bdat    string // "", "open", "failed"
@@ -186,18 +188,21 @@ func (m *Model) checkState(c Call) {
 }
 
 // answer takes the reply to a command. A command over the budget is answered with 421 instead.
-func (m *Model) answer(verb string, w want) (code int) {
+func (m *Model) answer(verb string, w want) (code int) { return m.take(m.budget(verb, w)) }
+
+// budget counts a command, and returns what it is answered with.
+func (m *Model) budget(verb string, w want) want {
 	switch {
 	case len(w.codes) > 0 && w.codes[0] >= 400:
 		m.errors++
-	case slices.Contains([]string{"HELO", "EHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP"}, verb):
+	case slices.Contains([]string{"HELO", "EHLO", "LHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP"}, verb):
 		m.junk++
 	}
 	spent := over(m.errors, m.rules.Limits.Errors) || over(m.junk, m.rules.Limits.Junk)
 	if spent && verb != "QUIT" && (len(w.codes) == 0 || w.codes[0] != 421) {
 		w = want{codes: []int{421}, enh: esmtp.Enhanced{4, 7, 0}, close: true, plain: w.plain, either: w.either}
 	}
-	return m.take(w)
+	return w
 }
 
 // take takes the next reply, and compares it with what is wanted.

@@ -47,7 +47,7 @@ func (m *Model) command() bool {
 		if w.close = meantAsBDAT.Match(line) || bytes.HasPrefix(line, []byte{22}); w.close {
 			w.codes = append(w.codes, 421)
 		}
-		m.answer(verb, w)
+		m.answer(strings.TrimPrefix(verb, "QUIT"), w) // such a QUIT is none
 		return true
 	}
 	switch {
@@ -86,7 +86,7 @@ func (m *Model) badLine(line []byte, verb string) bool {
 
 func (m *Model) dispatch(name, verb, arg string) {
 	switch verb {
-	case "HELO", "EHLO":
+	case "HELO", "EHLO", "LHLO":
 		m.hello(verb, arg)
 	case "MAIL":
 		m.mail(arg)
@@ -102,38 +102,42 @@ func (m *Model) dispatch(name, verb, arg string) {
 		if c, ok := m.call(verb, arg); ok {
 			m.answer(verb, wanted(c))
 		}
-	case "LHLO", "STARTTLS", "AUTH":
+	case "STARTTLS", "AUTH":
 		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
 	}
 }
 
-// missing are the verbs of what a plain SMTP server has not got: LMTP (RFC 2033), TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
+// missing are the verbs of what a plain SMTP server has not got: TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
 func (m *Model) missing(verb, arg string) {
 	code := 503
 	switch {
-	case verb == "LHLO":
-		code = 500
 	case verb == "STARTTLS" && arg == "":
 		code = 502
 	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
 		code = 501
 	}
-	m.answer(verb, want{codes: []int{code}, plain: verb == "LHLO"})
+	m.answer(verb, wants(code))
 }
 
-// hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew.
+// hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew. LMTP has LHLO for both verbs (RFC 2033 §4.1), and the
+// method that it calls is EHLO.
 func (m *Model) hello(verb, arg string) {
+	if (verb == "LHLO") != m.rules.LMTP {
+		m.answer(verb, want{codes: []int{500}, plain: true})
+		return
+	}
+	method := strings.Replace(verb, "LHLO", "EHLO", 1)
 	valid := len(arg) > 0 && len(arg) <= 255 && !strings.Contains(arg, " ")
 	if m.rules.Strict && !plainDomain.MatchString(arg) {
-		valid = valid && len(m.calls) > 0 && m.calls[0].Verb == verb && m.calls[0].Args[0] == arg // an address literal, perhaps
+		valid = valid && len(m.calls) > 0 && m.calls[0].Verb == method && m.calls[0].Args[0] == arg // an address literal, perhaps
 	}
 	if !valid {
 		m.answer(verb, want{codes: []int{501}, plain: true})
 		return
 	}
-	c, ok := m.call(verb, arg)
+	c, ok := m.call(method, arg)
 	if !ok {
 		return
 	}
@@ -144,7 +148,7 @@ func (m *Model) hello(verb, arg string) {
 		r = m.replies[0]
 	}
 	if m.answer(verb, w) == 250 || len(w.codes) > 0 && w.codes[0] == 250 {
-		m.tx, m.helo, m.esmtp, m.enhanced, m.offers = nil, arg, verb == "EHLO", true, nil
+		m.tx, m.helo, m.esmtp, m.enhanced, m.offers = nil, arg, method == "EHLO", true, nil
 		if m.esmtp && r.Code == 250 {
 			m.offer(r.Lines)
 		}

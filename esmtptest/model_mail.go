@@ -27,6 +27,7 @@ var parameters = map[string]map[string]parameter{
 		"SMTPUTF8": {"SMTPUTF8", 10, nil},
 		"RET":      {"DSN", 9, regexp.MustCompile(`^(?i:FULL|HDRS)$`)},
 		"ENVID":    {"DSN", 107, regexp.MustCompile(`^` + xtext + `$`)},
+		"PRDR":     {"PRDR", 5, nil}, // draft-hall-prdr
 	},
 	"RCPT": {
 		"NOTIFY": {"DSN", 29, regexp.MustCompile(`^((?i:NEVER)|` + word + `(,` + word + `)*)$`)},
@@ -37,7 +38,7 @@ var parameters = map[string]map[string]parameter{
 // notParameters are extensions of this package that bring no parameter of their own name.
 var notParameters = map[string]bool{
 	"8BITMIME": true, "DSN": true, "PIPELINING": true, "ENHANCEDSTATUSCODES": true, "CHUNKING": true,
-	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true,
+	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true, "PRDR": true,
 }
 
 var isValue = regexp.MustCompile(`^[!-<>-~]+$`)
@@ -156,7 +157,7 @@ func (m *Model) mail(arg string) {
 // begin asks MAIL. Only a success leaves a transaction.
 func (m *Model) begin(raw, params string) {
 	list := strings.Split(strings.ToUpper(params), " ")
-	m.tx = &modelTx{sender: raw, utf8: hasParam(list, "SMTPUTF8"), binary: strings.Contains(" "+strings.Join(list, " ")+" ", " BODY=BINARYMIME ")}
+	m.tx = &modelTx{sender: raw, utf8: hasParam(list, "SMTPUTF8"), prdr: hasParam(list, "PRDR"), binary: strings.Contains(" "+strings.Join(list, " ")+" ", " BODY=BINARYMIME ")}
 	c, ok := m.call("MAIL", raw, params)
 	if !ok {
 		return

@@ -16,6 +16,10 @@ type Call struct {
 	Reply esmtp.Reply     // what it returned
 	Panic any             // what it panicked with instead
 
+	// Outcomes are the replies that EOM set with [esmtp.Transaction.SetReply], one for each recipient, zero where it set none. The Recorder knows them
+	// if the handler right below it has a method Outcomes() []esmtp.Reply; else it is nil.
+	Outcomes []esmtp.Reply
+
 	HELO        string // the session, when the method was called
 	ESMTP       bool
 	Transaction bool
@@ -118,7 +122,12 @@ func (r *Recorder) BODY(s *esmtp.Session, chunk []byte) (reply esmtp.Reply) {
 // EOM writes down the call.
 func (r *Recorder) EOM(s *esmtp.Session) (reply esmtp.Reply) {
 	defer r.begin(s, &reply, "EOM")()
-	return r.Handler.EOM(s)
+	i := len(r.Calls) - 1
+	reply = r.Handler.EOM(s)
+	if h, ok := r.Handler.(interface{ Outcomes() []esmtp.Reply }); ok {
+		r.Calls[i].Outcomes = h.Outcomes()
+	}
+	return reply
 }
 
 // RSET writes down the call.

@@ -15,6 +15,7 @@ type chaos struct {
 	esmtp.Default
 	plan []int
 	n    int
+	set  []esmtp.Reply // for the recipients
 }
 
 var errChaos = errors.New("chaos")
@@ -57,7 +58,6 @@ func (c *chaos) RCPT(*esmtp.Session, esmtp.Path) esmtp.Reply       { return c.do
 func (c *chaos) DATA(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) HEADER(*esmtp.Session, string, string) esmtp.Reply { return c.do() }
 func (c *chaos) EOH(*esmtp.Session, esmtp.HeaderEnd) esmtp.Reply   { return c.do() }
-func (c *chaos) EOM(*esmtp.Session) esmtp.Reply                    { return c.do() }
 func (c *chaos) RSET(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) VRFY(*esmtp.Session, string) esmtp.Reply           { return c.do() }
 func (c *chaos) EXPN(*esmtp.Session, string) esmtp.Reply           { return c.do() }
@@ -71,6 +71,31 @@ func (c *chaos) Closed(*esmtp.Session, error) {
 		panic(errChaos)
 	}
 }
+
+// EOM sets the replies of some recipients.
+func (c *chaos) EOM(s *esmtp.Session) esmtp.Reply {
+	r := c.do()
+	tx := s.Transaction()
+	c.set = make([]esmtp.Reply, len(tx.Recipients()))
+	for i := range c.set {
+		k := 0
+		if n := c.n + i; n < len(c.plan) {
+			k = c.plan[n]
+		}
+		switch c.set[i] = results[k/3%len(results)]; k % 3 {
+		case 0:
+			c.set[i] = esmtp.Reply{}
+		case 1:
+			tx.SetReply(i, c.set[i])
+		case 2:
+			tx.Defer(i)(c.set[i])
+		}
+	}
+	return r
+}
+
+// Outcomes tells the Recorder what EOM has set.
+func (c *chaos) Outcomes() []esmtp.Reply { return c.set }
 
 // BODY does with its chunk what it likes: it must change nothing but the chunk.
 func (c *chaos) BODY(_ *esmtp.Session, chunk []byte) esmtp.Reply {
@@ -90,6 +115,9 @@ func (c *chaos) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	if k > 0 && k < len(r.Lines) {
 		r.Lines = append(r.Lines[:k:k], r.Lines[k+1:]...)
 	}
+	if k%2 == 0 {
+		r.Lines = append(r.Lines, "PRDR")
+	}
 	switch k {
 	case 10:
 		r.Lines = append(r.Lines, "XOORG", "SIZE 90", "bad line!\r\n250 X", "-x", "LIMITS RCPTMAX=1 MAILMAX=2")
@@ -107,7 +135,7 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
 		Timeouts: esmtp.Timeouts{ErrorDelay: -1}, // a model has no time for it
-		Strict:   intn(3) == 0, AllowNoHELO: intn(3) == 0,
+		LMTP:     intn(4) == 0, Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
 		BareNewlines: esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),
@@ -116,18 +144,21 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 		},
 	}
 	return func(s *esmtp.Server) {
+		s.LMTP = srv.LMTP
 		s.Strict, s.AllowNoHELO, s.BareNewlines, s.BadHeader, s.Limits = srv.Strict, srv.AllowNoHELO, srv.BareNewlines, srv.BadHeader, srv.Limits
 	}
 }
 
 // agree runs a random session, and says whether engine and model agree.
 func (intn chooser) agree() (data []byte, err error) {
-	data = Dialogue(intn)
+	option := intn.settings()
+	var srv esmtp.Server
+	option(&srv)
+	data = dialogueWith(intn, &srv)
 	plan := make([]int, intn(40))
 	for i := range plan {
 		plan[i] = intn(planSize)
 	}
-	option := intn.settings()
 	newHandler := func(*esmtp.Session) esmtp.Handler { return &chaos{plan: plan} }
 	r := rand.New(rand.NewPCG(uint64(intn(1<<16)), 7))
 	for _, segments := range [][][]byte{{data}, Octets(data), Split(data, randomSize(r)), Split(data, randomSize(r))} {

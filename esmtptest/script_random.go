@@ -4,15 +4,20 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-esmtp/esmtp"
 )
 
 // Dialogue returns what a client says in a random session: commands in an order that mostly makes sense, right ones and wrong
 // ones, messages by DATA and BDAT with dots, lone CR and LF and false ends of data in them. intn returns a random number
 // below n; that of a *rand.Rand will do.
-func Dialogue(intn func(n int) int) []byte {
-	g := &generator{intn: intn}
+func Dialogue(intn func(n int) int) []byte { return dialogueWith(intn, &esmtp.Server{}) }
+
+// dialogueWith is Dialogue with a server of that kind.
+func dialogueWith(intn func(n int) int, srv *esmtp.Server) []byte {
+	g := &generator{intn: intn, srv: srv}
 	if !g.one(12) {
-		g.add(g.pick("EHLO c.example", "EHLO c.example", "EHLO [192.0.2.1]", "HELO c.example"))
+		g.add(g.hello())
 	}
 	for range 1 + intn(14) {
 		switch {
@@ -33,6 +38,7 @@ func Dialogue(intn func(n int) int) []byte {
 
 type generator struct {
 	intn func(n int) int
+	srv  *esmtp.Server
 	b    strings.Builder
 }
 
@@ -40,6 +46,13 @@ type generator struct {
 func (g *generator) one(n int) bool { return g.intn(n) == n-1 }
 
 func (g *generator) pick(list ...string) string { return list[g.intn(len(list))] }
+
+func (g *generator) hello() string {
+	if g.srv.LMTP {
+		return g.pick("LHLO c.example", "LHLO [192.0.2.1]")
+	}
+	return g.pick("EHLO c.example", "EHLO c.example", "EHLO [192.0.2.1]", "HELO c.example")
+}
 
 // add adds a command, now and then in odd case, misspelt or with an odd end.
 func (g *generator) add(line string) {
@@ -71,7 +84,7 @@ func (g *generator) stray() {
 	case 2:
 		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "STARTTLS x", "AUTH PLAIN", "AUTH", "LHLO a", "", " ", "MAİL FROM:<>"))
 	case 3:
-		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]"))
+		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]", "LHLO", "LHLO c.example"))
 	case 4:
 		g.add(g.pick("NOOP ", "XX ", "MAIL FROM:<a@b.c> ", "EHLO ") + strings.Repeat("x", 400+g.intn(300)))
 	case 5:
@@ -99,6 +112,9 @@ func (g *generator) mail() string {
 		from = "<a@b.example>"
 	}
 	line := "MAIL FROM:" + from
+	if g.one(6) {
+		line += " PRDR"
+	}
 	for g.one(3) {
 		line += " " + g.pick("SIZE=100", "SIZE=99999999999", "SIZE=x", "SIZE", "BODY=8BITMIME", "BODY=7bit", "BODY=BINARYMIME",
 			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER",
