@@ -33,11 +33,14 @@ type Model struct {
 	offers   map[string]string // what EHLO returned: keyword, in upper case, and parameters
 	enhanced bool
 	tx       *modelTx
+	auth     string // the mechanism by which the client logged in
+	user     string // who it is, if the model knows
 
 	maxSize            int64
 	maxRcpts, maxMails int
 	mails              int
 	errors, junk       int
+	authFailures       int
 	overshoot          int
 	messages           int
 
@@ -50,10 +53,15 @@ type Model struct {
 type Rules struct {
 	Strict       bool
 	LMTP         bool
+	RequireAuth  bool
+	InsecureAuth bool // PLAIN in the clear
 	AllowNoHELO  bool
 	BareNewlines esmtp.BareNewlines
 	BadHeader    esmtp.BadHeader
 	Limits       esmtp.Limits
+
+	// DefaultAuth says that no method AUTH is there but that of [esmtp.Default], and no mechanisms but PLAIN, LOGIN, ANONYMOUS and some that it doesn't know.
+	DefaultAuth bool
 
 	// NoDisconnect says that no method calls [esmtp.Session.Disconnect]: then only a reply ends the session.
 	// Without it a session may end after any method was called.
@@ -63,7 +71,7 @@ type Rules struct {
 // RulesOf returns the rules of a server.
 func RulesOf(srv *esmtp.Server) Rules {
 	return Rules{
-		Strict: srv.Strict, LMTP: srv.LMTP, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
+		Strict: srv.Strict, LMTP: srv.LMTP, RequireAuth: srv.RequireAuth, InsecureAuth: srv.AllowInsecureAuth, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
 		BadHeader: srv.BadHeader, Limits: srv.Limits,
 	}
 }
@@ -102,6 +110,7 @@ func NewModel(rules Rules) *Model {
 	}
 	l.HeaderBytes, l.HeaderFields = limit(l.HeaderBytes, 256<<10), limit(l.HeaderFields, 1000)
 	l.Errors, l.Junk = limit(l.Errors, 20), limit(l.Junk, 100)
+	l.AuthFailures = limit(l.AuthFailures, 3)
 	return &Model{
 		rules: rules, enhanced: true,
 		maxSize: limit(l.MessageBytes, 50<<20), maxRcpts: limit(l.Recipients, 1000), maxMails: limit(l.Messages, 1000),
@@ -180,6 +189,8 @@ func (m *Model) checkState(c Call) {
 	switch {
 	case c.HELO != m.helo || c.ESMTP != m.esmtp:
 		m.fail("%s sees HELO %q (%v), want %q (%v)", c.Verb, c.HELO, c.ESMTP, m.helo, m.esmtp)
+	case c.Mechanism != m.auth || m.user != "" && c.User != m.user:
+		m.fail("%s sees %q logged in by %q, want %q by %q", c.Verb, c.User, c.Mechanism, m.user, m.auth)
 	case c.Transaction != (m.tx != nil):
 		m.fail("%s sees a transaction: %v, want %v", c.Verb, c.Transaction, m.tx != nil)
 	case m.tx != nil && (c.Sender != m.tx.sender || !slices.Equal(c.Recipients, m.tx.rcpts)):

@@ -53,12 +53,25 @@ func (m *Model) command() bool {
 	switch {
 	case verb == "BDAT":
 		m.bdat(arg)
-	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: isHello(verb)})
+	case m.barred(verb) != 0:
+		m.answer(verb, want{codes: []int{m.barred(verb)}, plain: isHello(verb)})
 	default:
 		m.dispatch(name, verb, arg)
 	}
 	return true
+}
+
+// barred is what a verb gets that is not to be had now, whatever its arguments; 0 if it is.
+func (m *Model) barred(verb string) int {
+	submits := []string{"MAIL", "BDAT", "VRFY", "EXPN"}
+	switch {
+	case verb == "QUIT":
+	case m.refused: // RFC 5321 §3.1
+		return 503
+	case m.rules.RequireAuth && m.auth == "" && slices.Contains(submits, verb): // RFC 4954 §6
+		return 530
+	}
+	return 0
 }
 
 // meantAsBDAT are lines after which content may follow, which would be read as commands; and 22 begins a TLS connection.
@@ -81,6 +94,9 @@ func (m *Model) badLine(line []byte, verb string) bool {
 			room += p.room // RFC 5321 §4.1.1.11
 		}
 	}
+	if _, ok := m.offers["AUTH"]; ok && verb == "AUTH" {
+		room += maxSASL
+	}
 	return len(line)+2 > room || verb == "" // RFC 5321 §4.2.4
 }
 
@@ -102,20 +118,22 @@ func (m *Model) dispatch(name, verb, arg string) {
 		if c, ok := m.call(verb, arg); ok {
 			m.answer(verb, wanted(c))
 		}
-	case "STARTTLS", "AUTH":
+	case "AUTH":
+		m.authenticate(arg)
+	case "STARTTLS":
 		m.missing(verb, arg)
 	default:
 		m.unknown(verb, arg)
 	}
 }
 
-// missing are the verbs of what a plain SMTP server has not got: TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
+// missing are the verbs of what a plain SMTP server has not got: TLS (RFC 3207 §4).
 func (m *Model) missing(verb, arg string) {
 	code := 503
 	switch {
 	case verb == "STARTTLS" && arg == "":
 		code = 502
-	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
+	case verb == "STARTTLS":
 		code = 501
 	}
 	m.answer(verb, wants(code))

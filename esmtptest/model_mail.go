@@ -27,7 +27,8 @@ var parameters = map[string]map[string]parameter{
 		"SMTPUTF8": {"SMTPUTF8", 10, nil},
 		"RET":      {"DSN", 9, regexp.MustCompile(`^(?i:FULL|HDRS)$`)},
 		"ENVID":    {"DSN", 107, regexp.MustCompile(`^` + xtext + `$`)},
-		"PRDR":     {"PRDR", 5, nil}, // draft-hall-prdr
+		"AUTH":     {"AUTH", 500, regexp.MustCompile(`^` + xtext + `$`)}, // RFC 4954 §5
+		"PRDR":     {"PRDR", 5, nil},                                     // draft-hall-prdr
 	},
 	"RCPT": {
 		"NOTIFY": {"DSN", 29, regexp.MustCompile(`^((?i:NEVER)|` + word + `(,` + word + `)*)$`)},
@@ -38,7 +39,7 @@ var parameters = map[string]map[string]parameter{
 // notParameters are extensions of this package that bring no parameter of their own name.
 var notParameters = map[string]bool{
 	"8BITMIME": true, "DSN": true, "PIPELINING": true, "ENHANCEDSTATUSCODES": true, "CHUNKING": true,
-	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true, "PRDR": true,
+	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true, "PRDR": true, "AUTH": true,
 }
 
 var isValue = regexp.MustCompile(`^[!-<>-~]+$`)

@@ -92,7 +92,9 @@ func (m *Model) openBDAT() *want {
 	code := 0
 	_, offered := m.offers["CHUNKING"]
 	switch {
-	case m.refused, !offered, m.tx != nil && m.tx.bdat == "failed":
+	case m.barred("BDAT") != 0:
+		code = m.barred("BDAT")
+	case !offered, m.tx != nil && m.tx.bdat == "failed":
 		code = 503
 	case m.tx != nil && m.tx.bdat == "open":
 		return nil

@@ -22,6 +22,8 @@ type Call struct {
 
 	HELO        string // the session, when the method was called
 	ESMTP       bool
+	User        string
+	Mechanism   string
 	Transaction bool
 	Sender      string
 	Recipients  []string
@@ -30,7 +32,7 @@ type Call struct {
 	MaxSize int64 // the session, when the method returned
 }
 
-// Recorder is a layer that writes down every call that the engine makes, and hands it on.
+// Recorder is a layer that writes down every call that the engine makes, and hands it on. Mechanisms is left out: it is asked at any time.
 type Recorder struct {
 	esmtp.Handler
 	Calls []Call
@@ -41,7 +43,7 @@ func Record(next esmtp.Handler) *Recorder { return &Recorder{Handler: next} }
 
 // begin writes down a call; the function that it returns, deferred, writes down how it ended.
 func (r *Recorder) begin(s *esmtp.Session, reply *esmtp.Reply, verb string, args ...string) func() {
-	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP()}
+	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP(), User: s.User(), Mechanism: s.AuthMechanism()}
 	if tx := s.Transaction(); tx != nil {
 		c.Transaction, c.Sender, c.Octets = true, tx.From().Raw(), tx.Octets()
 		for _, rcpt := range tx.Recipients() {

@@ -19,6 +19,9 @@ func dialogueWith(intn func(n int) int, srv *esmtp.Server) []byte {
 	if !g.one(12) {
 		g.add(g.hello())
 	}
+	if srv.AllowInsecureAuth && g.one(2) {
+		g.login()
+	}
 	for range 1 + intn(14) {
 		switch {
 		case g.one(3):
@@ -76,6 +79,10 @@ func (g *generator) add(line string) {
 
 // stray is a command that belongs nowhere.
 func (g *generator) stray() {
+	if g.srv.AllowInsecureAuth && g.one(4) {
+		g.login()
+		return
+	}
 	switch g.intn(12) {
 	case 0:
 		g.add(g.pick("RSET", "RSET x", "NOOP", "NOOP x y", "QUIT x"))
@@ -105,6 +112,30 @@ func (g *generator) stray() {
 	}
 }
 
+// login is an AUTH command with what follows it; ann's password is "secret".
+func (g *generator) login() {
+	switch g.intn(10) {
+	case 0:
+		g.add(g.pick("AUTH LOGIN", "AUTH PLAIN", "AUTH X-OWN", "AUTH X-NONE", "AUTH", "AUTH PLAIN =", "AUTH PLAIN x", "AUTH XOAUTH2"))
+	case 1:
+		g.add("AUTH LOGIN")
+		g.add("YW5u")
+		g.add(g.pick("*", "c2VjcmV0", "", "!", "c2Vj=="))
+	case 2:
+		g.add("AUTH PLAIN " + strings.Repeat("AAAA", 3060+g.intn(20)))
+	case 3:
+		g.add("AUTH PLAIN")
+		g.add(strings.Repeat("AAAA", 3060+g.intn(20)) + "AA"[:g.intn(3)])
+	case 4:
+		g.add("AUTH ANONYMOUS dHJhY2U=")
+	case 5:
+		g.add("AUTH PLAIN")
+		g.add(g.pick("*", "Ym9iAGFubgBzZWNyZXQ=", "AAFhAGI=", "YQ==", "", "AAA="))
+	default:
+		g.add("AUTH PLAIN AGFubgBzZWNyZXQ=")
+	}
+}
+
 func (g *generator) mail() string {
 	from := g.pick("<>", "<a@b.example>", "<A.b@C.example>", `<"a b"@c.example>`, "<@x,@y:a@b.example>", "a@b.example",
 		"<ä@b.example>", "<a@ä.example>", "<a@[192.0.2.1]>", "<a@b", "<a..b@c>", "<@>", "<a>", " <a@b.c>", "<a@b.c>x")
@@ -117,7 +148,7 @@ func (g *generator) mail() string {
 	}
 	for g.one(3) {
 		line += " " + g.pick("SIZE=100", "SIZE=99999999999", "SIZE=x", "SIZE", "BODY=8BITMIME", "BODY=7bit", "BODY=BINARYMIME",
-			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER",
+			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER", "AUTH=<>", "AUTH=a+x",
 			"XOORG=é", "XOORG=a\u2003SMTPUTF8")
 	}
 	return line
