@@ -24,7 +24,7 @@ func (s *Session) doVRFY(v verb, arg []byte) {
 		s.reply(v, s.replyUnknownParam([]byte("SMTPUTF8")))
 	case len(arg) == 0:
 		s.reply(v, Deny(501, 5, 5, 4, "Syntax: "+name+" address"))
-	case !utf8 && !isASCII(arg):
+	case !isASCII(arg) && !(utf8 && isText(arg)):
 		s.reply(v, replyNotASCII)
 	case v == verbVRFY:
 		s.reply(v, s.checkReply(name, s.callVRFY(string(arg)), isFinal))

@@ -1,6 +1,7 @@
 package esmtptest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -64,10 +65,22 @@ func quietServer(newHandler func(*esmtp.Session) esmtp.Handler) *esmtp.Server {
 		Timeouts: esmtp.Timeouts{ErrorDelay: -1}} // a fuzzer has no time for it
 }
 
+// inTLS is a script that counts as TLS.
+type inTLS struct{ *ScriptConn }
+
+// ConnectionState makes it so.
+func (inTLS) ConnectionState() tls.ConnectionState {
+	return tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true}
+}
+
 // run runs a session, and asks the model.
 func run(srv *esmtp.Server, rules Rules, segments [][]byte, recorder func() *Recorder) ([]Call, error) {
 	conn := NewScriptConn(segments...)
-	srv.ServeConn(conn)
+	if rules.Secure {
+		srv.ServeConn(inTLS{conn})
+	} else {
+		srv.ServeConn(conn)
+	}
 	var data []byte
 	for _, s := range segments {
 		data = append(data, s...)

@@ -47,12 +47,16 @@ type Model struct {
 	hooked bool // a method was called for this command
 	quit   bool
 	closed bool // the session is over
+	alert  bool // a TLS alert is the last that was written
 }
 
 // Rules are the settings of the server that a session depends on. The zero Rules are those of the zero [esmtp.Server].
 type Rules struct {
 	Strict       bool
 	LMTP         bool
+	TLS          bool // there is a TLSConfig
+	RequireTLS   bool
+	Secure       bool // the connection is in TLS from the start: not a setting, and not in RulesOf
 	RequireAuth  bool
 	InsecureAuth bool // PLAIN in the clear
 	AllowNoHELO  bool
@@ -71,7 +75,7 @@ type Rules struct {
 // RulesOf returns the rules of a server.
 func RulesOf(srv *esmtp.Server) Rules {
 	return Rules{
-		Strict: srv.Strict, LMTP: srv.LMTP, RequireAuth: srv.RequireAuth, InsecureAuth: srv.AllowInsecureAuth, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
+		Strict: srv.Strict, LMTP: srv.LMTP, TLS: srv.TLSConfig != nil, RequireTLS: srv.RequireTLS, RequireAuth: srv.RequireAuth, InsecureAuth: srv.AllowInsecureAuth, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
 		BadHeader: srv.BadHeader, Limits: srv.Limits,
 	}
 }
@@ -119,6 +123,7 @@ func NewModel(rules Rules) *Model {
 
 // Check goes through a session that is over, and returns the first thing that is against the rules.
 func (m *Model) Check(input, output []byte, calls []Call) error {
+	output, m.alert = cutAlert(output)
 	if m.replies, m.err = ParseReplies(output); m.err != nil {
 		return m.err
 	}
@@ -189,6 +194,8 @@ func (m *Model) checkState(c Call) {
 	switch {
 	case c.HELO != m.helo || c.ESMTP != m.esmtp:
 		m.fail("%s sees HELO %q (%v), want %q (%v)", c.Verb, c.HELO, c.ESMTP, m.helo, m.esmtp)
+	case c.Secure != m.rules.Secure:
+		m.fail("%s sees TLS: %v, want %v", c.Verb, c.Secure, m.rules.Secure)
 	case c.Mechanism != m.auth || m.user != "" && c.User != m.user:
 		m.fail("%s sees %q logged in by %q, want %q by %q", c.Verb, c.User, c.Mechanism, m.user, m.auth)
 	case c.Transaction != (m.tx != nil):
@@ -251,6 +258,8 @@ func (m *Model) end() {
 	switch {
 	case m.err != nil:
 		return
+	case m.alert:
+		m.fail("a TLS alert outside a handshake")
 	case len(m.replies) > 0:
 		m.fail("reply to nothing: %v", m.replies[0])
 	case len(m.calls) != 1:

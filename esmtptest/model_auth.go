@@ -27,7 +27,7 @@ func (m *Model) authenticate(arg string) {
 		if offered {
 			w = wants(504)
 		}
-		if slices.Contains(inClear, mechanism) && !m.rules.InsecureAuth {
+		if slices.Contains(inClear, mechanism) && !m.rules.InsecureAuth && !m.rules.Secure {
 			w.codes = append(w.codes, 538) // if the handler has it
 		}
 		m.answer("AUTH", w)

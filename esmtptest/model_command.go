@@ -63,11 +63,14 @@ func (m *Model) command() bool {
 
 // barred is what a verb gets that is not to be had now, whatever its arguments; 0 if it is.
 func (m *Model) barred(verb string) int {
+	inTheClear := []string{"EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT"}
 	submits := []string{"MAIL", "BDAT", "VRFY", "EXPN"}
 	switch {
 	case verb == "QUIT":
 	case m.refused: // RFC 5321 §3.1
 		return 503
+	case m.rules.RequireTLS && !m.rules.Secure && !slices.Contains(inTheClear, verb): // RFC 3207 §4
+		return 530
 	case m.rules.RequireAuth && m.auth == "" && slices.Contains(submits, verb): // RFC 4954 §6
 		return 530
 	}
@@ -121,22 +124,10 @@ func (m *Model) dispatch(name, verb, arg string) {
 	case "AUTH":
 		m.authenticate(arg)
 	case "STARTTLS":
-		m.missing(verb, arg)
+		m.startTLS(arg)
 	default:
 		m.unknown(verb, arg)
 	}
-}
-
-// missing are the verbs of what a plain SMTP server has not got: TLS (RFC 3207 §4).
-func (m *Model) missing(verb, arg string) {
-	code := 503
-	switch {
-	case verb == "STARTTLS" && arg == "":
-		code = 502
-	case verb == "STARTTLS":
-		code = 501
-	}
-	m.answer(verb, wants(code))
 }
 
 // hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew. LMTP has LHLO for both verbs (RFC 2033 §4.1), and the

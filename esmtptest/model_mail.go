@@ -39,7 +39,7 @@ var parameters = map[string]map[string]parameter{
 // notParameters are extensions of this package that bring no parameter of their own name.
 var notParameters = map[string]bool{
 	"8BITMIME": true, "DSN": true, "PIPELINING": true, "ENHANCEDSTATUSCODES": true, "CHUNKING": true,
-	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true, "PRDR": true, "AUTH": true,
+	"BINARYMIME": true, "LIMITS": true, "HELP": true, "SIZE": true, "SMTPUTF8": true, "PRDR": true, "AUTH": true, "STARTTLS": true,
 }
 
 var isValue = regexp.MustCompile(`^[!-<>-~]+$`)

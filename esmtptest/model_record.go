@@ -24,6 +24,7 @@ type Call struct {
 	ESMTP       bool
 	User        string
 	Mechanism   string
+	Secure      bool
 	Transaction bool
 	Sender      string
 	Recipients  []string
@@ -43,7 +44,7 @@ func Record(next esmtp.Handler) *Recorder { return &Recorder{Handler: next} }
 
 // begin writes down a call; the function that it returns, deferred, writes down how it ended.
 func (r *Recorder) begin(s *esmtp.Session, reply *esmtp.Reply, verb string, args ...string) func() {
-	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP(), User: s.User(), Mechanism: s.AuthMechanism()}
+	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP(), User: s.User(), Mechanism: s.AuthMechanism(), Secure: s.TLS() != nil}
 	if tx := s.Transaction(); tx != nil {
 		c.Transaction, c.Sender, c.Octets = true, tx.From().Raw(), tx.Octets()
 		for _, rcpt := range tx.Recipients() {

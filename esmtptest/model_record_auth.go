@@ -2,6 +2,12 @@ package esmtptest
 
 import "github.com/caddy-esmtp/esmtp"
 
+// STARTTLS writes down the call.
+func (r *Recorder) STARTTLS(s *esmtp.Session) (reply esmtp.Reply) {
+	defer r.begin(s, &reply, "STARTTLS")()
+	return r.Handler.STARTTLS(s)
+}
+
 // AUTH writes down the call.
 func (r *Recorder) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) (reply esmtp.Reply) {
 	defer r.begin(s, &reply, "AUTH", mechanism)()

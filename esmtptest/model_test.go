@@ -1,6 +1,7 @@
 package esmtptest
 
 import (
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"strings"
@@ -80,7 +81,7 @@ func (c *chaos) Mechanisms(*esmtp.Session) []string { return c.mechanisms }
 
 // Authenticate lets most in.
 func (c *chaos) Authenticate(*esmtp.Session, esmtp.Credentials) esmtp.Reply {
-	if r := c.do(); !r.IsZero() || c.n%4 == 0 {
+	if r := c.do(); !r.IsZero() || (c.n+len(c.plan))%4 == 0 {
 		return r
 	}
 	return esmtp.Say(235)
@@ -102,6 +103,18 @@ func (c *chaos) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmt
 	}
 	return esmtp.Say(235)
 }
+
+// STARTTLS says what it likes, or fetches a certificate.
+func (c *chaos) STARTTLS(s *esmtp.Session) esmtp.Reply {
+	if r := c.do(); !r.IsZero() || c.n%2 == 0 {
+		return r
+	}
+	return c.Default.STARTTLS(s)
+}
+
+// tlsConfigs are none, one with a certificate, of which no handshake will ever come so far as to see that it is empty, and one without.
+var tlsConfigs = []*tls.Config{nil, nil, {Certificates: make([]tls.Certificate, 1)},
+	{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errChaos }}}
 
 // EOM sets the replies of some recipients.
 func (c *chaos) EOM(s *esmtp.Session) esmtp.Reply {
@@ -138,16 +151,19 @@ func (c *chaos) BODY(_ *esmtp.Session, chunk []byte) esmtp.Reply {
 // EHLO leaves out an extension or adds one now and then.
 func (c *chaos) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	r := c.do()
-	if !r.IsZero() || c.n > len(c.plan) {
+	if !r.IsZero() {
 		return r
 	}
 	r = c.Default.EHLO(s, domain)
+	if len(c.plan)%2 == 0 {
+		r.Lines = append(r.Lines, "PRDR")
+	}
+	if c.n > len(c.plan) {
+		return r
+	}
 	k := c.plan[c.n-1] % 16
 	if k > 0 && k < len(r.Lines) {
 		r.Lines = append(r.Lines[:k:k], r.Lines[k+1:]...)
-	}
-	if k%2 == 0 {
-		r.Lines = append(r.Lines, "PRDR")
 	}
 	switch k {
 	case 10:
@@ -166,7 +182,7 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
 		Timeouts: esmtp.Timeouts{ErrorDelay: -1}, // a model has no time for it
-		LMTP:     intn(4) == 0, RequireAuth: intn(6) == 0, AllowInsecureAuth: intn(3) == 0, Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
+		LMTP:     intn(4) == 0, TLSConfig: tlsConfigs[intn(4)], RequireTLS: intn(10) == 0, RequireAuth: intn(6) == 0, AllowInsecureAuth: intn(3) == 0, Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
 		BareNewlines: esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),
@@ -175,6 +191,7 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 		},
 	}
 	return func(s *esmtp.Server) {
+		s.TLSConfig, s.RequireTLS = srv.TLSConfig, srv.RequireTLS
 		s.LMTP, s.RequireAuth, s.AllowInsecureAuth, s.Timeouts = srv.LMTP, srv.RequireAuth, srv.AllowInsecureAuth, srv.Timeouts
 		s.Strict, s.AllowNoHELO, s.BareNewlines, s.BadHeader, s.Limits = srv.Strict, srv.AllowNoHELO, srv.BareNewlines, srv.BadHeader, srv.Limits
 	}
@@ -186,12 +203,13 @@ type trial struct {
 	segments   [][][]byte // in which it comes, each a session of its own
 	option     func(*esmtp.Server)
 	ownAuth    bool
+	secure     bool
 	newHandler func(*esmtp.Session) esmtp.Handler
 }
 
 // trial makes up a session; data is nil for random data.
 func (intn chooser) trial(data []byte) trial {
-	tr := trial{data: data, option: intn.settings(), ownAuth: intn(3) == 0}
+	tr := trial{data: data, option: intn.settings(), ownAuth: intn(3) == 0, secure: intn(6) == 0}
 	srv := new(esmtp.Server)
 	if tr.option(srv); data == nil {
 		tr.data = dialogueWith(intn, srv)
@@ -233,7 +251,7 @@ func (tr trial) strictly(segments [][]byte) error {
 	})
 	tr.option(srv)
 	rules := RulesOf(srv)
-	rules.NoDisconnect, rules.DefaultAuth = true, !tr.ownAuth
+	rules.NoDisconnect, rules.DefaultAuth, rules.Secure = true, !tr.ownAuth, tr.secure
 	_, err := run(srv, rules, segments, func() *Recorder { return rec })
 	return err
 }

@@ -19,7 +19,10 @@ func dialogueWith(intn func(n int) int, srv *esmtp.Server) []byte {
 	if !g.one(12) {
 		g.add(g.hello())
 	}
-	if srv.AllowInsecureAuth && g.one(2) {
+	if srv.TLSConfig != nil && g.one(4) {
+		g.add("STARTTLS")
+	}
+	if srv.AllowInsecureAuth && g.one(2) || g.one(12) {
 		g.login()
 	}
 	for range 1 + intn(14) {
@@ -242,6 +245,8 @@ func Seeds() []string {
 		begin + "BDAT 6\r\nA: b\r\nBDAT 0\r\nBDAT 7 LAST\r\n\r\ntext\nRSET\r\nQUIT\r\n",
 		begin + "DATA\r\nevil\n.\nMAIL FROM:<x@y>\r\n\r\n.\r\nVRFY a\r\nEXPN b\r\nHELP\r\nXYZZY\r\nQUIT\r\n",
 		"EHLO [192.0.2.1]\r\nMAIL FROM:<ä@b> SMTPUTF8 SIZE=100 BODY=BINARYMIME RET=HDRS ENVID=x+2B\r\nRCPT TO:<\"a b\"@c> NOTIFY=DELAY ORCPT=rfc822;a\r\nBDAT 3 LAST\r\n\ra\nQUIT\r\n",
+		"LHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nQUIT\r\n",
+		"EHLO c\r\nAUTH PLAIN\r\n*\r\nMAIL FROM:<a@b.example> PRDR AUTH=<>\r\nRSET\r\nSTARTTLS\r\n",
 		begin + "DATA\r\n\r\n" + strings.Repeat("0123456789\r\n", 100) + ".\r\nBDAT x\r\n",
 	}
 }
