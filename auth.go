@@ -75,7 +75,7 @@ func (s *Session) mayAuth(mechanism string) Reply {
 		return Reply{}
 	}
 	switch has := slices.ContainsFunc(s.callMechanisms(), func(m string) bool { return equalFold(m, mechanism) }); {
-	case has && needsTLS(mechanism) && !s.secure:
+	case has && needsTLS(mechanism) && !s.usable(mechanism):
 		return replyAuthNeedsTLS
 	case !ok:
 		return replyNoAUTH
@@ -160,8 +160,11 @@ func (x *Exchange) decodeInitial(text []byte) bool {
 // with "*", or what it sent can't be read; or the connection is gone.
 func (x *Exchange) Challenge(challenge []byte) (response []byte, err error) {
 	s := x.s
+	if x.err != nil {
+		return nil, replyAuthTemporary
+	}
 	s.stopWatch()
-	s.write(Reply{Code: 334, Lines: []string{base64.StdEncoding.EncodeToString(challenge)}}, s.format())
+	s.writeChallenge(challenge)
 	line, err := s.readResponse()
 	switch {
 	case errors.As(err, new(Reply)):
@@ -177,6 +180,16 @@ func (x *Exchange) Challenge(challenge []byte) (response []byte, err error) {
 		return nil, replyBadBase64
 	}
 	return response, nil
+}
+
+// writeChallenge writes a challenge: one line, however long it is (RFC 4954 §4).
+func (s *Session) writeChallenge(challenge []byte) {
+	if s.out == nil {
+		s.out = outputBuffers.Get().(*[outputBuffer]byte)[:0]
+	}
+	s.out = append(s.out, "334 "...)
+	s.out = base64.StdEncoding.AppendEncode(s.out, challenge)
+	s.out = append(s.out, crlf...)
 }
 
 // Accept says who the client is. Without it a 235 counts for nothing. Default.AUTH calls it; an AUTH method that runs a mechanism of its own must.

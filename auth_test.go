@@ -128,8 +128,10 @@ S: 250 *
 C: MAIL FROM:<a@client.example> AUTH=a+xx
 S: 501 5.5.4 *
 `)
-	c.Send("AUTH PLAIN " + strings.Repeat("A", 12300))
+	c.Send("AUTH PLAIN " + strings.Repeat("A", 13000))
 	c.Expect("500 5.5.2 *")
+	c.Send("AUTH PLAIN " + strings.Repeat("A", 12000))
+	c.Expect("503 5.5.1 *")
 }
 
 func TestAUTHLongResponse(t *testing.T) { synctest.Test(t, testAUTHLongResponse) }

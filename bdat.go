@@ -35,9 +35,7 @@ func (s *Session) doBDAT(arg []byte) {
 			n = max(n, len(s.tx.recipients)) // RFC 2033 §4.3
 		}
 		s.endBDAT(last)
-		for range n {
-			s.reply(verbBDAT, refusal)
-		}
+		s.replyTimes(verbBDAT, refusal, n)
 	case last:
 		s.finishMessage(m)
 	case m.judged() && m.verdict.Code >= 400:

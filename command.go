@@ -66,10 +66,11 @@ func (s *Session) command(line []byte) {
 		s.badLine(verbUnknown, line, replyControl)
 		return
 	}
+	length := len(line) + 2           // as it came, however many octets came at a time
 	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
 	name, arg, _ := bytes.Cut(line, []byte{' '})
 	v := lookupVerb(name)
-	if len(line)+2 > s.cfg.limits.CommandLine && len(line)+2 > s.cfg.limits.CommandLine+s.commandRoom(v) {
+	if length > s.cfg.limits.CommandLine && length > s.cfg.limits.CommandLine+s.commandRoom(v) {
 		s.badLine(v, line, replyLineTooLong)
 		return
 	}
@@ -110,6 +111,9 @@ func (s *Session) barred(v verb) Reply {
 // badLine answers a line that can't be read as a command. If it may have been meant as a BDAT, what follows may be content, and
 // there is no way to go on; a TLS client that thinks it found TLS doesn't want to.
 func (s *Session) badLine(v verb, line []byte, r Reply) {
+	if v == verbQUIT {
+		v = verbUnknown // it is none, however many octets came at a time
+	}
 	switch {
 	case isBDAT(line):
 		s.reason = ErrProtocol
@@ -185,7 +189,10 @@ const flushAfter = 1<<verbEHLO | 1<<verbLHLO | 1<<verbDATA | 1<<verbVRFY | 1<<ve
 const junkVerbs = 1<<verbHELO | 1<<verbEHLO | 1<<verbLHLO | 1<<verbRSET | 1<<verbVRFY | 1<<verbEXPN | 1<<verbHELP | 1<<verbNOOP | 1<<verbETRN
 
 // reply writes the reply to a command, and counts it. One that is over the budget is answered with 421 instead.
-func (s *Session) reply(v verb, r Reply) {
+func (s *Session) reply(v verb, r Reply) { s.replyTimes(v, r, 1) }
+
+// replyTimes writes the reply to one command that gets it n times: LMTP's last BDAT.
+func (s *Session) replyTimes(v verb, r Reply, n int) {
 	switch {
 	case r.Code >= 400:
 		s.errors++
@@ -204,7 +211,9 @@ func (s *Session) reply(v verb, r Reply) {
 		f.enhanced = false // RFC 2034 §4
 		f.keywords = v != verbHELO && r.Code == 250
 	}
-	s.write(r, f)
+	for range n {
+		s.write(r, f)
+	}
 	if flushAfter&(1<<v) != 0 {
 		s.flush()
 	}

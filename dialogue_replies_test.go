@@ -53,6 +53,13 @@ func TestRepliesToBadLines(t *testing.T) {
 		name:   "512 octets are enough, 513 are not",
 		script: greeting + "C: NOOP " + long[:505] + "\nC: NOOP " + long[:506] + "\nS: 250 *\nS: 500 5.5.2 *",
 	}, {
+		name:   "what is not UTF-8 is not SMTPUTF8",
+		script: greeting + ehlo + `C|VRFY \xc3<\xa9 SMTPUTF8\r\n` + "\nS: 500 5.5.2 Octet above 127 in a command",
+		calls:  "EHLO me.example",
+	}, {
+		name:   "spaces at the end count too",
+		script: greeting + `C|NOOP` + strings.Repeat(" ", 507) + `\r\n` + "\nS: 500 5.5.2 Line too long",
+	}, {
 		name:   "control characters",
 		script: greeting + `C|NOOP a\x00\r\nNOOP\tb\r\nNOOP c\r\r\nNOOP\x7f\r\n` + "\nS: 500 5.5.2 *\nS: 500 5.5.2 *\nS: 500 5.5.2 *\nS: 500 5.5.2 *",
 		calls:  "-",

@@ -31,6 +31,8 @@ func (m *mailboxes) EOM(s *esmtp.Session) esmtp.Reply {
 		switch r.Path.Local() {
 		case "full":
 			tx.SetReply(i, esmtp.Deny(452, 4, 2, 2, "mailbox full"))
+		case "drop":
+			tx.SetReply(i, esmtp.Drop)
 		case "later":
 			finish := tx.Defer(i)
 			go func() {
@@ -154,6 +156,38 @@ S: 250 2.0.0 *
 C: QUIT
 S: 221 *
 `)
+}
+
+// A recipient whose reply is to hang up without a word is the last that is answered: the next one's reply would be taken for its own.
+func TestDropForARecipientEndsTheReplies(t *testing.T) {
+	const envelope = "S: 250 *\nC: RCPT TO:<a@example.org>\nS: 250 *\nC: RCPT TO:<drop@example.org>\nS: 250 *\nC: RCPT TO:<b@example.org>\nS: 250 *\nC: DATA\nS: 354 *"
+	c := esmtptest.Dial(t, mailboxServer(true))
+	c.Run("S: 220 *\nC: LHLO a\nS: 250-*\nS: ...\nC: MAIL FROM:<>\n" + envelope)
+	c.Send(".")
+	c.Expect("250 *")
+	c.ExpectClose()
+	c = esmtptest.Dial(t, mailboxServer(false))
+	c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: MAIL FROM:<> PRDR\n" + envelope)
+	c.Send(".")
+	c.Expect("353 *")
+	c.Expect("250 *")
+	c.ExpectClose()
+}
+
+// A chunk that is refused is one error, for however many recipients it is answered.
+func TestLMTPRefusedLastBDATIsOneError(t *testing.T) {
+	srv := mailboxServer(true)
+	srv.Limits.Errors, srv.BareNewlines = 2, esmtp.RejectBare
+	c := esmtptest.Dial(t, srv)
+	c.Run("S: 220 *\nC: LHLO a\nS: 250-*\nS: ...\nC: MAIL FROM:<>\nS: 250 *")
+	for range 3 {
+		c.Cmd("RCPT TO:<a@example.org>", "250 *")
+	}
+	c.SendRaw("BDAT 4\r\na\nb\nBDAT 1 LAST\r\nx")
+	for _, want := range []string{"554 5.6.0 *", "503 5.5.1 *", "503 5.5.1 *", "503 5.5.1 *"} {
+		c.Expect(want)
+	}
+	c.Cmd("NOOP", "250 *")
 }
 
 func TestDeferredReplyHasABound(t *testing.T) {

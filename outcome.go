@@ -119,16 +119,24 @@ func (s *Session) oneReply(r Reply, replies []Reply) Reply {
 func (s *Session) answerMessage(r Reply, replies []Reply, f replyFormat) {
 	switch {
 	case s.cfg.lmtp: // RFC 2033 §4.2
-		for _, reply := range replies {
-			s.write(reply, f)
-		}
-	case len(replies) > 1 && r.Code != 421:
+		s.answerEach(replies, f)
+	case len(replies) > 1 && r.Code != 421 && r.Code != 0:
 		s.write(replyPRDR, f)
-		for _, reply := range replies {
-			s.write(reply, f)
+		if s.answerEach(replies, f) {
+			s.write(r, f)
 		}
-		s.write(r, f)
 	default:
 		s.write(r, f)
 	}
+}
+
+// answerEach writes the replies for the recipients. It stops at a [Drop], and reports that: the client would take the reply
+// after it for the one that is missing.
+func (s *Session) answerEach(replies []Reply, f replyFormat) (all bool) {
+	for _, reply := range replies {
+		if s.write(reply, f); reply.Code == 0 {
+			return false
+		}
+	}
+	return true
 }

@@ -261,7 +261,7 @@ func (s *Session) line(x, y string) []string { return s.arena.line(x, y) }
 
 // maxLine is the longest command line that can come, whatever its verb.
 func (s *Session) maxLine() int {
-	if s.offered(extAUTH) && s.authMechanism == "" {
+	if s.offered(extAUTH) {
 		return s.cfg.limits.CommandLine + maxSASLLine
 	}
 	return s.cfg.limits.CommandLine + maxParamRoom

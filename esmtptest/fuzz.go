@@ -1,6 +1,7 @@
 package esmtptest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -64,10 +65,22 @@ func quietServer(newHandler func(*esmtp.Session) esmtp.Handler) *esmtp.Server {
 		Timeouts: esmtp.Timeouts{ErrorDelay: -1}} // a fuzzer has no time for it
 }
 
+// inTLS is a script that counts as TLS.
+type inTLS struct{ *ScriptConn }
+
+// ConnectionState makes it so.
+func (inTLS) ConnectionState() tls.ConnectionState {
+	return tls.ConnectionState{Version: tls.VersionTLS13, HandshakeComplete: true}
+}
+
 // run runs a session, and asks the model.
 func run(srv *esmtp.Server, rules Rules, segments [][]byte, recorder func() *Recorder) ([]Call, error) {
 	conn := NewScriptConn(segments...)
-	srv.ServeConn(conn)
+	if rules.Secure {
+		srv.ServeConn(inTLS{conn})
+	} else {
+		srv.ServeConn(conn)
+	}
 	var data []byte
 	for _, s := range segments {
 		data = append(data, s...)
@@ -118,8 +131,12 @@ func Fuzz(f *testing.F, newHandler func(*esmtp.Session) esmtp.Handler, options .
 func Check(t testing.TB, n int, seed uint64, newHandler func(*esmtp.Session) esmtp.Handler, options ...func(*esmtp.Server)) {
 	t.Helper()
 	r := rand.New(rand.NewPCG(seed, 1))
+	srv := new(esmtp.Server)
+	for _, option := range options {
+		option(srv)
+	}
 	for range n {
-		check(t, Dialogue(r.IntN), newHandler, options)
+		check(t, dialogueWith(r.IntN, srv), newHandler, options)
 	}
 }
 

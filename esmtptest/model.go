@@ -34,26 +34,39 @@ type Model struct {
 	needsTLS bool              // REQUIRETLS was returned too, but can't be offered in the clear
 	enhanced bool
 	tx       *modelTx
+	auth     string // the mechanism by which the client logged in
+	user     string // who it is, if the model knows
 
 	maxSize            int64
 	maxRcpts, maxMails int
 	mails              int
 	errors, junk       int
+	authFailures       int
 	overshoot          int
 	messages           int
 
 	hooked bool // a method was called for this command
 	quit   bool
 	closed bool // the session is over
+	alert  bool // a TLS alert is the last that was written
 }
 
 // Rules are the settings of the server that a session depends on. The zero Rules are those of the zero [esmtp.Server].
 type Rules struct {
 	Strict       bool
+	LMTP         bool
+	TLS          bool // there is a TLSConfig
+	RequireTLS   bool
+	Secure       bool // the connection is in TLS from the start: not a setting, and not in RulesOf
+	RequireAuth  bool
+	InsecureAuth bool // PLAIN in the clear
 	AllowNoHELO  bool
 	BareNewlines esmtp.BareNewlines
 	BadHeader    esmtp.BadHeader
 	Limits       esmtp.Limits
+
+	// DefaultAuth says that no method AUTH is there but that of [esmtp.Default], and no mechanisms but PLAIN, LOGIN, ANONYMOUS and some that it doesn't know.
+	DefaultAuth bool
 
 	// NoDisconnect says that no method calls [esmtp.Session.Disconnect]: then only a reply ends the session.
 	// Without it a session may end after any method was called.
@@ -65,7 +78,8 @@ type Rules struct {
 // RulesOf returns the rules of a server.
 func RulesOf(srv *esmtp.Server) Rules {
 	return Rules{
-		Strict: srv.Strict, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
+		Strict: srv.Strict, LMTP: srv.LMTP, TLS: srv.TLSConfig != nil, RequireTLS: srv.RequireTLS, RequireAuth: srv.RequireAuth,
+		InsecureAuth: srv.AllowInsecureAuth, AllowNoHELO: srv.AllowNoHELO, BareNewlines: srv.BareNewlines,
 		BadHeader: srv.BadHeader, Limits: srv.Limits, TolerateParams: srv.TolerateParams,
 	}
 }
@@ -75,6 +89,7 @@ type modelTx struct {
 	sender  string
 	binary  bool
 	utf8    bool
+	prdr    bool     // a reply for each recipient was asked for
 	rcpts   []string // accepted
 	refused int
 	bdat    string // "", "open", "failed"
@@ -103,6 +118,7 @@ func NewModel(rules Rules) *Model {
 	}
 	l.HeaderBytes, l.HeaderFields = limit(l.HeaderBytes, 256<<10), limit(l.HeaderFields, 1000)
 	l.Errors, l.Junk = limit(l.Errors, 20), limit(l.Junk, 100)
+	l.AuthFailures = limit(l.AuthFailures, 3)
 	return &Model{
 		rules: rules, enhanced: true,
 		maxSize: limit(l.MessageBytes, 50<<20), maxRcpts: limit(l.Recipients, 1000), maxMails: limit(l.Messages, 1000),
@@ -111,6 +127,7 @@ func NewModel(rules Rules) *Model {
 
 // Check goes through a session that is over, and returns the first thing that is against the rules.
 func (m *Model) Check(input, output []byte, calls []Call) error {
+	output, m.alert = cutAlert(output)
 	if m.replies, m.err = ParseReplies(output); m.err != nil {
 		return m.err
 	}
@@ -181,6 +198,10 @@ func (m *Model) checkState(c Call) {
 	switch {
 	case c.HELO != m.helo || c.ESMTP != m.esmtp:
 		m.fail("%s sees HELO %q (%v), want %q (%v)", c.Verb, c.HELO, c.ESMTP, m.helo, m.esmtp)
+	case c.Secure != m.rules.Secure:
+		m.fail("%s sees TLS: %v, want %v", c.Verb, c.Secure, m.rules.Secure)
+	case c.Mechanism != m.auth || m.user != "" && c.User != m.user:
+		m.fail("%s sees %q logged in by %q, want %q by %q", c.Verb, c.User, c.Mechanism, m.user, m.auth)
 	case c.Transaction != (m.tx != nil):
 		m.fail("%s sees a transaction: %v, want %v", c.Verb, c.Transaction, m.tx != nil)
 	case m.tx != nil && (c.Sender != m.tx.sender || !slices.Equal(c.Recipients, m.tx.rcpts)):
@@ -189,18 +210,21 @@ func (m *Model) checkState(c Call) {
 }
 
 // answer takes the reply to a command. A command over the budget is answered with 421 instead.
-func (m *Model) answer(verb string, w want) (code int) {
+func (m *Model) answer(verb string, w want) (code int) { return m.take(m.budget(verb, w)) }
+
+// budget counts a command, and returns what it is answered with.
+func (m *Model) budget(verb string, w want) want {
 	switch {
 	case len(w.codes) > 0 && w.codes[0] >= 400:
 		m.errors++
-	case slices.Contains([]string{"HELO", "EHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "ETRN"}, verb):
+	case slices.Contains([]string{"HELO", "EHLO", "LHLO", "RSET", "VRFY", "EXPN", "HELP", "NOOP", "ETRN"}, verb):
 		m.junk++
 	}
 	spent := over(m.errors, m.rules.Limits.Errors) || over(m.junk, m.rules.Limits.Junk)
 	if spent && verb != "QUIT" && (len(w.codes) == 0 || w.codes[0] != 421) {
 		w = want{codes: []int{421}, enh: esmtp.Enhanced{4, 7, 0}, close: true, plain: w.plain, either: w.either}
 	}
-	return m.take(w)
+	return w
 }
 
 // take takes the next reply, and compares it with what is wanted.
@@ -238,6 +262,8 @@ func (m *Model) end() {
 	switch {
 	case m.err != nil:
 		return
+	case m.alert:
+		m.fail("a TLS alert outside a handshake")
 	case len(m.replies) > 0:
 		m.fail("reply to nothing: %v", m.replies[0])
 	case len(m.calls) != 1:

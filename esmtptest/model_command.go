@@ -47,18 +47,34 @@ func (m *Model) command() bool {
 		if w.close = meantAsBDAT.Match(line) || bytes.HasPrefix(line, []byte{22}); w.close {
 			w.codes = append(w.codes, 421)
 		}
-		m.answer(verb, w)
+		m.answer(strings.TrimPrefix(verb, "QUIT"), w) // such a QUIT is none
 		return true
 	}
 	switch {
 	case verb == "BDAT":
 		m.bdat(arg)
-	case m.refused && verb != "QUIT": // RFC 5321 §3.1
-		m.answer(verb, want{codes: []int{503}, plain: isHello(verb)})
+	case m.barred(verb) != 0:
+		m.answer(verb, want{codes: []int{m.barred(verb)}, plain: isHello(verb)})
 	default:
 		m.dispatch(name, verb, arg)
 	}
 	return true
+}
+
+// barred is what a verb gets that is not to be had now, whatever its arguments; 0 if it is.
+func (m *Model) barred(verb string) int {
+	inTheClear := []string{"EHLO", "LHLO", "NOOP", "STARTTLS", "QUIT"}
+	submits := []string{"MAIL", "BDAT", "VRFY", "EXPN", "ETRN"}
+	switch {
+	case verb == "QUIT":
+	case m.refused: // RFC 5321 §3.1
+		return 503
+	case m.rules.RequireTLS && !m.rules.Secure && !slices.Contains(inTheClear, verb): // RFC 3207 §4
+		return 530
+	case m.rules.RequireAuth && m.auth == "" && slices.Contains(submits, verb): // RFC 4954 §6
+		return 530
+	}
+	return 0
 }
 
 // meantAsBDAT are lines after which content may follow, which would be read as commands; and 22 begins a TLS connection.
@@ -81,12 +97,15 @@ func (m *Model) badLine(line []byte, verb string) bool {
 			room += p.room // RFC 5321 §4.1.1.11
 		}
 	}
+	if _, ok := m.offers["AUTH"]; ok && verb == "AUTH" {
+		room += maxSASL
+	}
 	return len(line)+2 > room || verb == "" // RFC 5321 §4.2.4
 }
 
 func (m *Model) dispatch(name, verb, arg string) {
 	switch verb {
-	case "HELO", "EHLO":
+	case "HELO", "EHLO", "LHLO":
 		m.hello(verb, arg)
 	case "MAIL":
 		m.mail(arg)
@@ -104,8 +123,12 @@ func (m *Model) dispatch(name, verb, arg string) {
 		}
 	case "ETRN":
 		m.etrn(arg)
-	case "LHLO", "STARTTLS", "AUTH", "XCLIENT", "XFORWARD":
-		m.missing(verb, arg)
+	case "XCLIENT", "XFORWARD":
+		m.answer(verb, wants(550)) // for who is not trusted
+	case "AUTH":
+		m.authenticate(arg)
+	case "STARTTLS":
+		m.startTLS(arg)
 	default:
 		m.unknown(verb, arg)
 	}
@@ -131,33 +154,23 @@ func (m *Model) etrn(arg string) {
 // A label is longer than 63 octets only in the engine's tests of domains.
 var isNode = regexp.MustCompile(`^(@?` + label + `(\.` + label + `)+|#[!-~]+)$`)
 
-// missing are the verbs of what a plain SMTP server has not got: LMTP (RFC 2033), TLS (RFC 3207 §4), AUTH (RFC 4954 §4).
-func (m *Model) missing(verb, arg string) {
-	code := 503
-	switch {
-	case verb == "LHLO":
-		code = 500
-	case verb == "XCLIENT", verb == "XFORWARD":
-		code = 550 // for who is not trusted
-	case verb == "STARTTLS" && arg == "":
-		code = 502
-	case verb == "STARTTLS", arg == "" && m.esmtp && m.tx == nil:
-		code = 501
-	}
-	m.answer(verb, want{codes: []int{code}, plain: verb == "LHLO"})
-}
-
-// hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew.
+// hello is RFC 5321 §4.1.1.1 and §4.1.4: a success, and nothing else, begins anew. LMTP has LHLO for both verbs (RFC 2033 §4.1), and the
+// method that it calls is EHLO.
 func (m *Model) hello(verb, arg string) {
+	if (verb == "LHLO") != m.rules.LMTP {
+		m.answer(verb, want{codes: []int{500}, plain: true})
+		return
+	}
+	method := strings.Replace(verb, "LHLO", "EHLO", 1)
 	valid := len(arg) > 0 && len(arg) <= 255 && !strings.Contains(arg, " ")
 	if m.rules.Strict && !plainDomain.MatchString(arg) {
-		valid = valid && len(m.calls) > 0 && m.calls[0].Verb == verb && m.calls[0].Args[0] == arg // an address literal, perhaps
+		valid = valid && len(m.calls) > 0 && m.calls[0].Verb == method && m.calls[0].Args[0] == arg // an address literal, perhaps
 	}
 	if !valid {
 		m.answer(verb, want{codes: []int{501}, plain: true})
 		return
 	}
-	c, ok := m.call(verb, arg)
+	c, ok := m.call(method, arg)
 	if !ok {
 		return
 	}
@@ -168,7 +181,7 @@ func (m *Model) hello(verb, arg string) {
 		r = m.replies[0]
 	}
 	if m.answer(verb, w) == 250 || len(w.codes) > 0 && w.codes[0] == 250 {
-		m.tx, m.helo, m.esmtp, m.enhanced, m.offers, m.needsTLS = nil, arg, verb == "EHLO", true, nil, false
+		m.tx, m.helo, m.esmtp, m.enhanced, m.offers, m.needsTLS = nil, arg, method == "EHLO", true, nil, false
 		if m.esmtp && r.Code == 250 {
 			m.offer(r.Lines)
 			m.needsTLS = slices.Contains(c.Reply.Lines, "REQUIRETLS")

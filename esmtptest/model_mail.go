@@ -29,8 +29,8 @@ var parameters = map[string]map[string]parameter{
 		"SMTPUTF8": {"SMTPUTF8", 10, nil},
 		"RET":      {"DSN", 9, regexp.MustCompile(`^(?i:FULL|HDRS)$`)},
 		"ENVID":    {"DSN", 107, regexp.MustCompile(`^` + xtext + `$`)},
-		"AUTH":     {"AUTH", 500, regexp.MustCompile(`^` + xtext + `$`)},
-		"PRDR":     {"PRDR", 5, nil},
+		"AUTH":     {"AUTH", 500, regexp.MustCompile(`^` + xtext + `$`)}, // RFC 4954 §5
+		"PRDR":     {"PRDR", 5, nil},                                     // draft-hall-prdr
 
 		"REQUIRETLS":  {"REQUIRETLS", 11, nil},
 		"BY":          {"DELIVERBY", 17, regexp.MustCompile(`^([+-]?[0-9]{1,9};[Nn]|\+?0*[1-9][0-9]*;[Rr])[Tt]?$`)},
@@ -207,7 +207,7 @@ func (m *Model) mail(arg string) {
 // begin asks MAIL. Only a success leaves a transaction.
 func (m *Model) begin(raw, params string) {
 	list := strings.Split(strings.ToUpper(params), " ")
-	m.tx = &modelTx{sender: raw, utf8: hasParam(list, "SMTPUTF8"), binary: strings.Contains(" "+strings.Join(list, " ")+" ", " BODY=BINARYMIME ")}
+	m.tx = &modelTx{sender: raw, utf8: hasParam(list, "SMTPUTF8"), prdr: hasParam(list, "PRDR"), binary: strings.Contains(" "+strings.Join(list, " ")+" ", " BODY=BINARYMIME ")}
 	c, ok := m.call("MAIL", raw, params)
 	if !ok {
 		return

@@ -7,10 +7,12 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 )
 
-// noRecipients is RFC 5321 §3.3: what DATA and BDAT get without a recipient, 0 if there is one.
+// noRecipients is RFC 5321 §3.3, and in LMTP RFC 2033 §4.2: what DATA and BDAT get without a recipient, 0 if there is one.
 func (m *Model) noRecipients() int {
 	switch {
 	case m.tx == nil, len(m.tx.rcpts) == 0 && m.tx.refused == 0:
+		return 503
+	case len(m.tx.rcpts) == 0 && m.rules.LMTP:
 		return 503
 	case len(m.tx.rcpts) == 0:
 		return 554
@@ -90,7 +92,9 @@ func (m *Model) openBDAT() *want {
 	code := 0
 	_, offered := m.offers["CHUNKING"]
 	switch {
-	case m.refused, !offered, m.tx != nil && m.tx.bdat == "failed":
+	case m.barred("BDAT") != 0:
+		code = m.barred("BDAT")
+	case !offered, m.tx != nil && m.tx.bdat == "failed":
 		code = 503
 	case m.tx != nil && m.tx.bdat == "open":
 		return nil
@@ -117,10 +121,17 @@ func (m *Model) chunk(chunk []byte, whole bool, size int64, last bool, refusal *
 		if m.tx != nil {
 			m.tx.bdat = "failed"
 		}
-		if last {
+		replies := 1
+		if last && m.tx != nil {
+			if m.rules.LMTP { // RFC 2033 §4.3
+				replies = max(1, len(m.tx.rcpts))
+			}
 			m.tx = nil
 		}
-		m.answer("BDAT", *refusal)
+		w := m.budget("BDAT", *refusal)
+		for range replies {
+			m.take(w)
+		}
 		return
 	}
 	m.tx.content = append(m.tx.content, chunk...)
@@ -237,6 +248,7 @@ func (m *Model) finish(text []byte, whole bool) {
 	if !whole || m.err != nil {
 		return
 	}
+	var set []esmtp.Reply
 	if !judged {
 		if !complete {
 			m.fail("the handler didn't get the whole message: %v", m.tx.calls)
@@ -248,14 +260,7 @@ func (m *Model) finish(text []byte, whole bool) {
 		if c.Octets != int64(len(text)) {
 			m.fail("message has %d octets, want %d", c.Octets, int64(len(text)))
 		}
-		w = wanted(c)
+		w, set = wanted(c), c.Outcomes
 	}
-	m.tx = nil
-	if len(w.codes) > 0 && w.codes[0] < 300 {
-		m.messages++
-		m.errors, m.junk = 0, 0
-	} else {
-		m.errors++
-	}
-	m.take(w)
+	m.outcome(w, m.outcomes(w, set))
 }

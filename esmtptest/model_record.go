@@ -16,8 +16,15 @@ type Call struct {
 	Reply esmtp.Reply     // what it returned
 	Panic any             // what it panicked with instead
 
+	// Outcomes are the replies that EOM set with [esmtp.Transaction.SetReply], one for each recipient, zero where it set none. The Recorder knows them
+	// if the handler right below it has a method Outcomes() []esmtp.Reply; else it is nil.
+	Outcomes []esmtp.Reply
+
 	HELO        string // the session, when the method was called
 	ESMTP       bool
+	User        string
+	Mechanism   string
+	Secure      bool
 	Transaction bool
 	Sender      string
 	Recipients  []string
@@ -26,7 +33,7 @@ type Call struct {
 	MaxSize int64 // the session, when the method returned
 }
 
-// Recorder is a layer that writes down every call that the engine makes, and hands it on.
+// Recorder is a layer that writes down every call that the engine makes, and hands it on. Mechanisms is left out: it is asked at any time.
 type Recorder struct {
 	esmtp.Handler
 	Calls []Call
@@ -37,7 +44,7 @@ func Record(next esmtp.Handler) *Recorder { return &Recorder{Handler: next} }
 
 // begin writes down a call; the function that it returns, deferred, writes down how it ended.
 func (r *Recorder) begin(s *esmtp.Session, reply *esmtp.Reply, verb string, args ...string) func() {
-	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP()}
+	c := Call{Verb: verb, Args: args, HELO: s.HELO(), ESMTP: s.ESMTP(), User: s.User(), Mechanism: s.AuthMechanism(), Secure: s.TLS() != nil}
 	if tx := s.Transaction(); tx != nil {
 		c.Transaction, c.Sender, c.Octets = true, tx.From().Raw(), tx.Octets()
 		for _, rcpt := range tx.Recipients() {
@@ -118,7 +125,12 @@ func (r *Recorder) BODY(s *esmtp.Session, chunk []byte) (reply esmtp.Reply) {
 // EOM writes down the call.
 func (r *Recorder) EOM(s *esmtp.Session) (reply esmtp.Reply) {
 	defer r.begin(s, &reply, "EOM")()
-	return r.Handler.EOM(s)
+	i := len(r.Calls) - 1
+	reply = r.Handler.EOM(s)
+	if h, ok := r.Handler.(interface{ Outcomes() []esmtp.Reply }); ok {
+		r.Calls[i].Outcomes = h.Outcomes()
+	}
+	return reply
 }
 
 // RSET writes down the call.

@@ -25,7 +25,7 @@ func ParseReplies(output []byte) (replies []WireReply, err error) {
 		switch {
 		case !ok:
 			return replies, fmt.Errorf("esmtptest: reply without CRLF: %.80q", output)
-		case len(line) > 510:
+		case len(line) > 510 && (len(line) > maxSASL-2 || !bytes.HasPrefix(line, []byte("334 "))): // RFC 4954 §4
 			return replies, fmt.Errorf("esmtptest: reply line of %d octets: %.80q", len(line)+2, line)
 		case len(line) < 4 || line[3] != ' ' && line[3] != '-':
 			return replies, fmt.Errorf("esmtptest: not a reply: %.80q", line)
@@ -84,7 +84,7 @@ func (w want) andClose() want {
 // usual are the codes that the zero Reply stands for.
 var usual = map[string]int{
 	"CONNECT": 220, "HELO": 250, "EHLO": 250, "MAIL": 250, "RCPT": 250, "DATA": 354, "EOM": 250, "RSET": 250,
-	"VRFY": 252, "EXPN": 502, "HELP": 214, "NOOP": 250, "ETRN": 502, "QUIT": 221, "UNKNOWN": 500,
+	"VRFY": 252, "EXPN": 502, "HELP": 214, "NOOP": 250, "ETRN": 502, "QUIT": 221, "UNKNOWN": 500, "AUTH": 235, "STARTTLS": 220,
 }
 
 // possible reports whether a verb can have a reply code; with any other one the client gets 451.
@@ -96,6 +96,10 @@ func possible(verb string, code int) bool {
 	switch verb {
 	case "HELO", "EHLO":
 		return code == 250 || failure
+	case "STARTTLS":
+		return code == 220 || failure
+	case "AUTH":
+		return code == 235 || failure
 	case "DATA":
 		return code == 354 || failure
 	case "UNKNOWN":

@@ -1,10 +1,12 @@
 package esmtptest
 
 import (
+	"crypto/tls"
 	"errors"
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/caddy-esmtp/esmtp"
 	"pgregory.net/rapid"
@@ -15,6 +17,10 @@ type chaos struct {
 	esmtp.Default
 	plan []int
 	n    int
+	set  []esmtp.Reply // for the recipients
+
+	mechanisms []string
+	ownAuth    bool
 }
 
 var errChaos = errors.New("chaos")
@@ -57,7 +63,6 @@ func (c *chaos) RCPT(*esmtp.Session, esmtp.Path) esmtp.Reply       { return c.do
 func (c *chaos) DATA(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) HEADER(*esmtp.Session, string, string) esmtp.Reply { return c.do() }
 func (c *chaos) EOH(*esmtp.Session, esmtp.HeaderEnd) esmtp.Reply   { return c.do() }
-func (c *chaos) EOM(*esmtp.Session) esmtp.Reply                    { return c.do() }
 func (c *chaos) RSET(*esmtp.Session) esmtp.Reply                   { return c.do() }
 func (c *chaos) VRFY(*esmtp.Session, string) esmtp.Reply           { return c.do() }
 func (c *chaos) EXPN(*esmtp.Session, string) esmtp.Reply           { return c.do() }
@@ -73,6 +78,70 @@ func (c *chaos) Closed(*esmtp.Session, error) {
 	}
 }
 
+func (c *chaos) Mechanisms(*esmtp.Session) []string { return c.mechanisms }
+
+// Authenticate lets most in.
+func (c *chaos) Authenticate(*esmtp.Session, esmtp.Credentials) esmtp.Reply {
+	if r := c.do(); !r.IsZero() || (c.n+len(c.plan))%4 == 0 {
+		return r
+	}
+	return esmtp.Say(235)
+}
+
+// AUTH asks on and on, whatever the client says, and accepts whom it likes.
+func (c *chaos) AUTH(s *esmtp.Session, mechanism string, x *esmtp.Exchange) esmtp.Reply {
+	if !c.ownAuth {
+		return c.Default.AUTH(s, mechanism, x)
+	}
+	for range c.n % 3 {
+		x.Challenge(make([]byte, 999*(c.n%2)))
+	}
+	if c.n%4 > 0 {
+		x.Accept(esmtp.Credentials{User: "eve"})
+	}
+	if r := c.do(); !r.IsZero() || c.n%4 == 0 {
+		return r
+	}
+	return esmtp.Say(235)
+}
+
+// STARTTLS says what it likes, or fetches a certificate.
+func (c *chaos) STARTTLS(s *esmtp.Session) esmtp.Reply {
+	if r := c.do(); !r.IsZero() || c.n%2 == 0 {
+		return r
+	}
+	return c.Default.STARTTLS(s)
+}
+
+// tlsConfigs are none, one with a certificate, of which no handshake will ever come so far as to see that it is empty, and one without.
+var tlsConfigs = []*tls.Config{nil, nil, {Certificates: make([]tls.Certificate, 1)},
+	{GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, errChaos }}}
+
+// EOM sets the replies of some recipients.
+func (c *chaos) EOM(s *esmtp.Session) esmtp.Reply {
+	r := c.do()
+	tx := s.Transaction()
+	c.set = make([]esmtp.Reply, len(tx.Recipients()))
+	for i := range c.set {
+		k := 0
+		if n := c.n + i; n < len(c.plan) {
+			k = c.plan[n]
+		}
+		switch c.set[i] = results[k/3%len(results)]; k % 3 {
+		case 0:
+			c.set[i] = esmtp.Reply{}
+		case 1:
+			tx.SetReply(i, c.set[i])
+		case 2:
+			tx.Defer(i)(c.set[i])
+		}
+	}
+	return r
+}
+
+// Outcomes tells the Recorder what EOM has set.
+func (c *chaos) Outcomes() []esmtp.Reply { return c.set }
+
 // BODY does with its chunk what it likes: it must change nothing but the chunk.
 func (c *chaos) BODY(_ *esmtp.Session, chunk []byte) esmtp.Reply {
 	clear(chunk)
@@ -83,10 +152,16 @@ func (c *chaos) BODY(_ *esmtp.Session, chunk []byte) esmtp.Reply {
 // EHLO leaves out an extension or adds one now and then.
 func (c *chaos) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	r := c.do()
-	if !r.IsZero() || c.n > len(c.plan) {
+	if !r.IsZero() {
 		return r
 	}
 	r = c.Default.EHLO(s, domain)
+	if len(c.plan)%2 == 0 {
+		r.Lines = append(r.Lines, "PRDR")
+	}
+	if c.n > len(c.plan) {
+		return r
+	}
 	k := c.plan[c.n-1] % 16
 	if k > 0 && k < len(r.Lines) {
 		r.Lines = append(r.Lines[:k:k], r.Lines[k+1:]...)
@@ -111,49 +186,79 @@ func (intn chooser) settings() (options func(*esmtp.Server)) {
 	pick := func(list ...int) int { return list[intn(len(list))] }
 	srv := esmtp.Server{
 		Timeouts: esmtp.Timeouts{ErrorDelay: -1}, // a model has no time for it
-		Strict:   intn(3) == 0, AllowNoHELO: intn(3) == 0,
+		LMTP:     intn(4) == 0, TLSConfig: tlsConfigs[intn(4)], RequireTLS: intn(10) == 0, RequireAuth: intn(6) == 0,
+		AllowInsecureAuth: intn(3) == 0, Strict: intn(3) == 0, AllowNoHELO: intn(3) == 0,
 		TolerateParams: [][]string{nil, {"XLAX"}}[intn(2)],
 		BareNewlines:   esmtp.BareNewlines(intn(4)), BadHeader: esmtp.BadHeader(intn(3)),
 		Limits: esmtp.Limits{
 			MessageBytes: int64(pick(0, 0, -1, 60, 200, 1)), HeaderBytes: pick(0, 0, 20, 40), HeaderFields: pick(0, 0, 1, 3),
-			Recipients: pick(0, 0, 1, 2), Messages: pick(0, 0, 1, 2), Errors: pick(0, -1, -1, 2), Junk: pick(0, -1, 1, 3),
+			Recipients: pick(0, 0, 1, 2), Messages: pick(0, 0, 1, 2), Errors: pick(0, -1, -1, 2), Junk: pick(0, -1, 1, 3), AuthFailures: pick(0, -1, 1),
 			CommandLine: pick(0, 0, 0, 100, -1, 3072),
 		},
 	}
 	return func(s *esmtp.Server) {
 		s.TolerateParams = srv.TolerateParams
+		s.TLSConfig, s.RequireTLS = srv.TLSConfig, srv.RequireTLS
+		s.LMTP, s.RequireAuth, s.AllowInsecureAuth, s.Timeouts = srv.LMTP, srv.RequireAuth, srv.AllowInsecureAuth, srv.Timeouts
 		s.Strict, s.AllowNoHELO, s.BareNewlines, s.BadHeader, s.Limits = srv.Strict, srv.AllowNoHELO, srv.BareNewlines, srv.BadHeader, srv.Limits
 	}
 }
 
-// agree runs a random session, and says whether engine and model agree.
-func (intn chooser) agree() (data []byte, err error) {
-	data = Dialogue(intn)
+// trial is a random session.
+type trial struct {
+	data       []byte
+	segments   [][][]byte // in which it comes, each a session of its own
+	option     func(*esmtp.Server)
+	ownAuth    bool
+	secure     bool
+	newHandler func(*esmtp.Session) esmtp.Handler
+}
+
+// trial makes up a session; data is nil for random data.
+func (intn chooser) trial(data []byte) trial {
+	tr := trial{data: data, option: intn.settings(), ownAuth: intn(3) == 0, secure: intn(6) == 0}
+	srv := new(esmtp.Server)
+	if tr.option(srv); data == nil {
+		tr.data = dialogueWith(intn, srv)
+	}
 	plan := make([]int, intn(40))
 	for i := range plan {
 		plan[i] = intn(planSize)
 	}
-	option := intn.settings()
-	newHandler := func(*esmtp.Session) esmtp.Handler { return &chaos{plan: plan} }
-	r := rand.New(rand.NewPCG(uint64(intn(1<<16)), 7))
-	for _, segments := range [][][]byte{{data}, Octets(data), Split(data, randomSize(r)), Split(data, randomSize(r))} {
-		if err := strictly(segments, newHandler, option); err != nil {
-			return data, err
-		}
+	var mechanisms []string
+	if srv.AllowInsecureAuth || intn(4) == 0 {
+		mechanisms = []string{"plain", "LOGIN", "ANONYMOUS", "X-OWN"}
 	}
-	return data, nil
+	tr.newHandler = func(*esmtp.Session) esmtp.Handler {
+		return &chaos{plan: plan, mechanisms: mechanisms, ownAuth: tr.ownAuth}
+	}
+	r := rand.New(rand.NewPCG(uint64(intn(1<<16)), 7))
+	tr.segments = [][][]byte{{tr.data}, Octets(tr.data), Split(tr.data, randomSize(r)), Split(tr.data, randomSize(r))}
+	return tr
 }
 
-// strictly is CheckSegments for handlers that never call Disconnect.
-func strictly(segments [][]byte, newHandler func(*esmtp.Session) esmtp.Handler, option func(*esmtp.Server)) error {
+// agree says whether engine and model agree. Waiting costs no time.
+func (tr trial) agree(t *testing.T) (err error) {
+	synctest.Test(t, func(*testing.T) {
+		for _, segments := range tr.segments {
+			if err == nil {
+				err = tr.strictly(segments)
+			}
+		}
+	})
+	return err
+}
+
+// strictly is CheckSegments for handlers of which the model knows what they don't do.
+func (tr trial) strictly(segments [][]byte) error {
 	var rec *Recorder
 	srv := quietServer(func(s *esmtp.Session) esmtp.Handler {
-		rec = Record(newHandler(s))
+		rec = Record(tr.newHandler(s))
 		return rec
 	})
-	option(srv)
+	tr.option(srv)
 	rules := RulesOf(srv)
-	rules.NoDisconnect = true
+	rules.NoDisconnect, rules.DefaultAuth, rules.Secure = true, !tr.ownAuth, tr.secure
 	_, err := run(srv, rules, segments, func() *Recorder { return rec })
 	return err
 }
@@ -161,10 +266,10 @@ func strictly(segments [][]byte, newHandler func(*esmtp.Session) esmtp.Handler, 
 // TestEngineAndModelAgree is the proof of the engine: random dialogues, random results of all methods, random settings
 // and random segments.
 func TestEngineAndModelAgree(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		data, err := chooser(func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "n") }).agree()
-		if err != nil {
-			t.Fatalf("%v\ninput:  %q", err, data)
+	rapid.Check(t, func(r *rapid.T) {
+		tr := chooser(func(n int) int { return rapid.IntRange(0, n-1).Draw(r, "n") }).trial(nil)
+		if err := tr.agree(t); err != nil {
+			r.Fatalf("%v\ninput:  %q", err, tr.data)
 		}
 	})
 }
@@ -173,9 +278,9 @@ func TestEngineAndModelAgree(t *testing.T) {
 func TestEngineAndModelAgreeOnMany(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(1500) {
-		data, err := chooser(rand.New(rand.NewPCG(seed, 3)).IntN).agree()
-		if err != nil {
-			t.Fatalf("seed %d: %v\ninput:  %q", seed, err, data)
+		tr := chooser(rand.New(rand.NewPCG(seed, 3)).IntN).trial(nil)
+		if err := tr.agree(t); err != nil {
+			t.Fatalf("seed %d: %v\ninput:  %q", seed, err, tr.data)
 		}
 	}
 }
@@ -185,17 +290,8 @@ func FuzzEngineAndModelAgree(f *testing.F) {
 		f.Add(seed, Dialogue(rand.New(rand.NewPCG(seed, 5)).IntN))
 	}
 	f.Fuzz(func(t *testing.T, seed uint64, data []byte) {
-		intn := chooser(rand.New(rand.NewPCG(seed, 3)).IntN)
-		plan := make([]int, intn(40))
-		for i := range plan {
-			plan[i] = intn(planSize)
-		}
-		option := intn.settings()
-		r := rand.New(rand.NewPCG(seed, 7))
-		for _, segments := range [][][]byte{{data}, Split(data, randomSize(r))} {
-			if err := strictly(segments, func(*esmtp.Session) esmtp.Handler { return &chaos{plan: plan} }, option); err != nil {
-				t.Fatal(err)
-			}
+		if err := chooser(rand.New(rand.NewPCG(seed, 3)).IntN).trial(append([]byte{}, data...)).agree(t); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -4,15 +4,26 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/caddy-esmtp/esmtp"
 )
 
 // Dialogue returns what a client says in a random session: commands in an order that mostly makes sense, right ones and wrong
 // ones, messages by DATA and BDAT with dots, lone CR and LF and false ends of data in them. intn returns a random number
 // below n; that of a *rand.Rand will do.
-func Dialogue(intn func(n int) int) []byte {
-	g := &generator{intn: intn}
+func Dialogue(intn func(n int) int) []byte { return dialogueWith(intn, &esmtp.Server{}) }
+
+// dialogueWith is Dialogue with a server of that kind.
+func dialogueWith(intn func(n int) int, srv *esmtp.Server) []byte {
+	g := &generator{intn: intn, srv: srv}
 	if !g.one(12) {
-		g.add(g.pick("EHLO c.example", "EHLO c.example", "EHLO [192.0.2.1]", "HELO c.example"))
+		g.add(g.hello())
+	}
+	if srv.TLSConfig != nil && g.one(4) {
+		g.add("STARTTLS")
+	}
+	if srv.AllowInsecureAuth && g.one(2) || g.one(12) {
+		g.login()
 	}
 	for range 1 + intn(14) {
 		switch {
@@ -33,6 +44,7 @@ func Dialogue(intn func(n int) int) []byte {
 
 type generator struct {
 	intn func(n int) int
+	srv  *esmtp.Server
 	b    strings.Builder
 }
 
@@ -40,6 +52,13 @@ type generator struct {
 func (g *generator) one(n int) bool { return g.intn(n) == n-1 }
 
 func (g *generator) pick(list ...string) string { return list[g.intn(len(list))] }
+
+func (g *generator) hello() string {
+	if g.srv.LMTP {
+		return g.pick("LHLO c.example", "LHLO [192.0.2.1]")
+	}
+	return g.pick("EHLO c.example", "EHLO c.example", "EHLO [192.0.2.1]", "HELO c.example")
+}
 
 // add adds a command, now and then in odd case, misspelt or with an odd end.
 func (g *generator) add(line string) {
@@ -63,6 +82,10 @@ func (g *generator) add(line string) {
 
 // stray is a command that belongs nowhere.
 func (g *generator) stray() {
+	if g.srv.AllowInsecureAuth && g.one(4) {
+		g.login()
+		return
+	}
 	switch g.intn(12) {
 	case 0:
 		g.add(g.pick("RSET", "RSET x", "NOOP", "NOOP x y", "QUIT x"))
@@ -72,7 +95,7 @@ func (g *generator) stray() {
 		g.add(g.pick("HELP", "HELP RCPT", "XYZZY", "GET / HTTP/1.1", "STARTTLS", "STARTTLS x", "AUTH PLAIN", "AUTH", "LHLO a",
 			"ETRN", "ETRN c.example", "ETRN @c.example", "ETRN c", "ETRN #q", "XCLIENT ADDR=192.0.2.9", "XFORWARD NAME=x", "", " ", "MAİL FROM:<>"))
 	case 3:
-		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]"))
+		g.add(g.pick("EHLO c.example", "EHLO", "HELO x y", "EHLO -", "HELO c_d", "EHLO [IPv6:::1]", "LHLO", "LHLO c.example"))
 	case 4:
 		g.add(g.pick("NOOP ", "XX ", "MAIL FROM:<a@b.c> ", "EHLO ") + strings.Repeat("x", 400+g.intn(300)))
 	case 5:
@@ -93,6 +116,30 @@ func (g *generator) stray() {
 	}
 }
 
+// login is an AUTH command with what follows it; ann's password is "secret".
+func (g *generator) login() {
+	switch g.intn(10) {
+	case 0:
+		g.add(g.pick("AUTH LOGIN", "AUTH PLAIN", "AUTH X-OWN", "AUTH X-NONE", "AUTH", "AUTH PLAIN =", "AUTH PLAIN x", "AUTH XOAUTH2"))
+	case 1:
+		g.add("AUTH LOGIN")
+		g.add("YW5u")
+		g.add(g.pick("*", "c2VjcmV0", "", "!", "c2Vj=="))
+	case 2:
+		g.add("AUTH PLAIN " + strings.Repeat("AAAA", 3060+g.intn(20)))
+	case 3:
+		g.add("AUTH PLAIN")
+		g.add(strings.Repeat("AAAA", 3060+g.intn(20)) + "AA"[:g.intn(3)])
+	case 4:
+		g.add("AUTH ANONYMOUS dHJhY2U=")
+	case 5:
+		g.add("AUTH PLAIN")
+		g.add(g.pick("*", "Ym9iAGFubgBzZWNyZXQ=", "AAFhAGI=", "YQ==", "", "AAA="))
+	default:
+		g.add("AUTH PLAIN AGFubgBzZWNyZXQ=")
+	}
+}
+
 func (g *generator) mail() string {
 	from := g.pick("<>", "<a@b.example>", "<A.b@C.example>", `<"a b"@c.example>`, "<@x,@y:a@b.example>", "a@b.example",
 		"<ä@b.example>", "<a@ä.example>", "<a@[192.0.2.1]>", "<a@b", "<a..b@c>", "<@>", "<a>", " <a@b.c>", "<a@b.c>x")
@@ -100,9 +147,12 @@ func (g *generator) mail() string {
 		from = "<a@b.example>"
 	}
 	line := "MAIL FROM:" + from
+	if g.one(6) {
+		line += " PRDR"
+	}
 	for g.one(3) {
 		line += " " + g.pick("SIZE=100", "SIZE=99999999999", "SIZE=x", "SIZE", "BODY=8BITMIME", "BODY=7bit", "BODY=BINARYMIME",
-			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER",
+			"BODY=9", "SMTPUTF8", "SMTPUTF8=1", "RET=FULL", "ENVID=a+2Bb", "ENVID=+0A", "X=1", "PIPELINING", "XOORG=a", "=", " ", "NOTIFY=NEVER", "AUTH=<>", "AUTH=a+x",
 			"XOORG=é", "XOORG=a\u2003SMTPUTF8")
 	}
 	if g.one(3) {
@@ -202,6 +252,8 @@ func Seeds() []string {
 		begin + "BDAT 6\r\nA: b\r\nBDAT 0\r\nBDAT 7 LAST\r\n\r\ntext\nRSET\r\nQUIT\r\n",
 		begin + "DATA\r\nevil\n.\nMAIL FROM:<x@y>\r\n\r\n.\r\nVRFY a\r\nEXPN b\r\nHELP\r\nXYZZY\r\nQUIT\r\n",
 		"EHLO [192.0.2.1]\r\nMAIL FROM:<ä@b> SMTPUTF8 SIZE=100 BODY=BINARYMIME RET=HDRS ENVID=x+2B\r\nRCPT TO:<\"a b\"@c> NOTIFY=DELAY ORCPT=rfc822;a\r\nBDAT 3 LAST\r\n\ra\nQUIT\r\n",
+		"LHLO c\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n.\r\nQUIT\r\n",
+		"EHLO c\r\nAUTH PLAIN\r\n*\r\nMAIL FROM:<a@b.example> PRDR AUTH=<>\r\nRSET\r\nSTARTTLS\r\n",
 		begin + "DATA\r\n\r\n" + strings.Repeat("0123456789\r\n", 100) + ".\r\nBDAT x\r\n",
 	}
 }
