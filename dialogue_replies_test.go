@@ -55,7 +55,7 @@ func TestRepliesToBadLines(t *testing.T) {
 	}, {
 		name:   "what is not UTF-8 is not SMTPUTF8",
 		script: greeting + ehlo + `C|VRFY \xc3<\xa9 SMTPUTF8\r\n` + "\nS: 500 5.5.2 Octet above 127 in a command",
-		calls:  "EHLO",
+		calls:  "EHLO me.example",
 	}, {
 		name:   "spaces at the end count too",
 		script: greeting + `C|NOOP` + strings.Repeat(" ", 507) + `\r\n` + "\nS: 500 5.5.2 Line too long",
