@@ -106,10 +106,7 @@ func (m *Model) decide(c Call, mechanism string, responses []string, bad int) {
 	} else if w.success() {
 		w.codes, w.either = append(w.codes, 454), true // if the method did not say
 	}
-	if len(w.codes) > 1 && len(m.replies) > 0 && slices.Contains(w.codes, m.replies[0].Code) {
-		w.codes = []int{m.replies[0].Code} // of those that it can be
-		w.close = w.close || w.codes[0] == 421 || w.codes[0] == 521
-	}
+	w = m.narrow(w)
 	if len(w.codes) > 0 && w.codes[0] == 535 {
 		m.authFailures++
 		if limit := m.rules.Limits.AuthFailures; limit > 0 && m.authFailures >= limit {
@@ -119,6 +116,22 @@ func (m *Model) decide(c Call, mechanism string, responses []string, bad int) {
 	if m.answer("AUTH", w) == 235 {
 		m.auth, m.user = mechanism, user
 	}
+}
+
+// narrow picks the code that it is from those that it can be. A 454 that is over the budget comes as 421.
+func (m *Model) narrow(w want) want {
+	if len(w.codes) < 2 || len(m.replies) == 0 {
+		return w
+	}
+	code := m.replies[0].Code
+	if code == 421 && !slices.Contains(w.codes, 421) {
+		code = 454
+	}
+	if slices.Contains(w.codes, code) {
+		w.codes = []int{code}
+		w.close = w.close || code == 421 || code == 521
+	}
+	return w
 }
 
 // byDefault is what Default.AUTH does: it asks Authenticate once the client has said all that the mechanism wants to know.

@@ -30,17 +30,14 @@ func (m *Model) handshake() {
 	}
 	w := wanted(c)
 	if c.Panic == nil && c.Reply.IsZero() {
-		w.codes = append(w.codes, 454)
-		if len(m.replies) > 0 && m.replies[0].Code == 454 {
-			w = wants(454)
-		}
+		w = m.narrow(wants(220, 454))
 	}
 	if m.answer("STARTTLS", w) == 220 {
 		m.closed, m.alert = true, false
 	}
 }
 
-var alertRecord = regexp.MustCompile(`(^|\n)\x15\x03[\x00-\x04]\x00\x02..$`)
+var alertRecord = regexp.MustCompile(`(?s)(^|\n)\x15\x03[\x00-\x04]\x00\x02..$`)
 
 // cutAlert takes the alert off the end (RFC 8446 §6), with which a handshake can fail.
 func cutAlert(output []byte) (replies []byte, alert bool) {
