@@ -42,5 +42,6 @@
 //		esmtptest.Fuzz(f, func(*esmtp.Session) esmtp.Handler { return new(Mine) })
 //	}
 //
-// Then run go test -fuzz=FuzzMine. Without -fuzz it runs what is in the corpus, as a test.
+// Then run go test -fuzz=FuzzMine. Without -fuzz it runs what is in the corpus, as a test. A handler that lets clients log in answers
+// wrong passwords late: run [Check] for it inside testing/synctest, where waiting costs nothing.
 package esmtptest
