@@ -218,12 +218,12 @@ func isRet(v string) bool { return equalFold(v, "FULL") || equalFold(v, "HDRS") 
 
 func isEnvID(v string) bool {
 	id, ok := decodeXtext(v)
-	return ok && len(v) <= 100 && isPrintable(id)
+	return ok && len(v) <= 100 && clean(id)
 }
 
 func isAuthParam(v string) bool {
 	name, ok := decodeXtext(v)
-	return ok && name != "" && isPrintable(name)
+	return ok && name != "" && clean(name)
 }
 
 func isNotify(v string) bool {
@@ -241,10 +241,8 @@ func isORcpt(v string) bool {
 		return ok && addr != ""
 	}
 	addr, ok := decodeXtext(xtext)
-	return ok && addr != "" && isPrintable(addr)
+	return ok && addr != "" && clean(addr)
 }
-
-func isPrintable(s string) bool { return clean(s) }
 
 // parseSize reads a checked SIZE value; one that is too long for an int64 is as large as can be.
 func parseSize(v string) int64 {
