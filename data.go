@@ -132,7 +132,7 @@ func (s *Session) giveUp(m *message) error {
 
 // finishMessage ends the message and its transaction, and answers it.
 func (s *Session) finishMessage(m *message) {
-	r := s.checkReply("EOM", m.end(), isFinal)
+	r := s.applyVerdict(s.checkReply("EOM", m.end(), isFinal))
 	replies := s.outcomes(r)
 	all := s.oneReply(r, replies)
 	if !s.PerRecipient() {

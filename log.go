@@ -24,6 +24,9 @@ func (s *Session) logMessage(r Reply) {
 		to[i] = tx.recipients[i].Path.String()
 	}
 	log := s.Logger()
+	if v := tx.verdict; v.Disposition != Keep {
+		log = log.With("verdict", v.Disposition.String(), "reason", v.Reason)
+	}
 	if level, ok := tx.from.Priority(); ok { // RFC 6710 §4.1 (3)
 		log = log.With("priority", level)
 	}

@@ -15,6 +15,8 @@ type Transaction struct {
 	outcomes   []*outcome // by recipient; nil: all as EOM says
 	bdat       bdatState
 	msg        *message // of the BDAT commands so far
+	verdict    Verdict
+	taken      bool // somebody does what the verdict says
 	first      [1]Recipient
 }
 
