@@ -52,6 +52,7 @@ func (s *Session) doAUTH(arg []byte) {
 		return
 	}
 	if limit := s.cfg.rates.AuthFailures; s.countRate(eventAuthFailure, limit, 0) > limit {
+		s.limited(LimitAuthFailureRate)
 		s.reply(verbAUTH, replyAuthTooFast)
 		return
 	}
@@ -93,7 +94,9 @@ func (s *Session) endAUTH(x *Exchange, r Reply) {
 		s.Logger().Error("AUTH returned 235, but nobody was authenticated", "mechanism", x.mechanism)
 		r = replyAuthTemporary
 	case r.Code == 235:
+		s.mu.Lock()
 		s.authMechanism, s.user = x.mechanism, cmpOr(x.who.Identity, x.who.User)
+		s.mu.Unlock()
 		s.Logger().Info("authenticated", "user", s.user, "login", x.who.User, "mechanism", x.mechanism)
 	case r.Code == 535:
 		s.authFailures++
@@ -101,10 +104,12 @@ func (s *Session) endAUTH(x *Exchange, r Reply) {
 		s.Logger().Info("authentication failed", "login", x.who.User, "mechanism", x.mechanism, "failures", s.authFailures)
 		s.pause(min(time.Second<<min(s.authFailures-1, 10), maxAuthDelay))
 		if limit := s.cfg.limits.AuthFailures; limit > 0 && s.authFailures >= limit {
+			s.limited(LimitAuthFailures)
 			r = replyTooManyAuth
 			s.reason = ErrTooManyErrors
 		}
 	}
+	s.authenticated(x, r)
 	s.reply(verbAUTH, r)
 }
 
@@ -164,6 +169,7 @@ func (x *Exchange) Challenge(challenge []byte) (response []byte, err error) {
 		return nil, replyAuthTemporary
 	}
 	s.stopWatch()
+	s.noteExchange("challenge")
 	s.writeChallenge(challenge)
 	line, err := s.readResponse()
 	switch {
@@ -175,6 +181,7 @@ func (x *Exchange) Challenge(challenge []byte) (response []byte, err error) {
 	case string(line) == "*":
 		return nil, replyAuthCancelled
 	}
+	s.noteExchange("response")
 	response, err = base64.StdEncoding.Strict().DecodeString(string(line))
 	if err != nil {
 		return nil, replyBadBase64

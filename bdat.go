@@ -20,6 +20,7 @@ func (s *Session) doBDAT(arg []byte) {
 	refusal := s.openBDAT()
 	m := s.bdatMessage(refusal)
 	if s.tooFar(m, size) {
+		s.limited(LimitMessageBytes)
 		s.reply(verbBDAT, replyTooBig.Hangup())
 		s.reason = ErrProtocol
 		return
@@ -40,6 +41,7 @@ func (s *Session) doBDAT(arg []byte) {
 		s.finishMessage(m)
 	case m.judged() && m.verdict.Code >= 400:
 		r := m.verdict
+		s.dataFailed(m)
 		s.endBDAT(false)
 		s.reply(verbBDAT, r)
 	default:

@@ -62,7 +62,9 @@ func lookupVerb(name []byte) verb {
 
 // command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
 func (s *Session) command(line []byte) {
+	s.begin(verbUnknown)
 	if hasControl(line) {
+		s.noteCommand(verbUnknown, line)
 		s.badLine(verbUnknown, line, replyControl)
 		return
 	}
@@ -70,7 +72,10 @@ func (s *Session) command(line []byte) {
 	line = bytes.TrimRight(line, " ") // RFC 5321 §4.1.1: trailing white space is tolerated
 	name, arg, _ := bytes.Cut(line, []byte{' '})
 	v := lookupVerb(name)
+	s.verb = v
+	s.noteCommand(v, line)
 	if length > s.cfg.limits.CommandLine && length > s.cfg.limits.CommandLine+s.commandRoom(v) {
+		s.limited(LimitCommandLine)
 		s.badLine(v, line, replyLineTooLong)
 		return
 	}
@@ -199,7 +204,11 @@ func (s *Session) replyTimes(v verb, r Reply, n int) {
 	case junkVerbs&(1<<v) != 0:
 		s.junk++
 	}
-	if s.overBudget() && v != verbQUIT && r.Code != 421 {
+	if r.Code == 503 {
+		s.failed(ClassOutOfOrder, ErrOutOfOrder)
+	}
+	if limit, over := s.overBudget(); over && v != verbQUIT && r.Code != 421 {
+		s.limited(limit)
 		r = s.signed(replyTooManyErrors)
 		s.reason = ErrTooManyErrors
 	}
@@ -214,6 +223,7 @@ func (s *Session) replyTimes(v verb, r Reply, n int) {
 	for range n {
 		s.write(r, f)
 	}
+	s.replied(verbNames[s.verb], r, s.begun)
 	if flushAfter&(1<<v) != 0 {
 		s.flush()
 	}
@@ -228,6 +238,9 @@ func (s *Session) tarpit() {
 }
 
 // overBudget reports whether a session has done too much that is of no use.
-func (s *Session) overBudget() bool {
-	return over(s.errors, s.cfg.limits.Errors) || over(s.junk, s.cfg.limits.Junk)
+func (s *Session) overBudget() (limit Limit, yes bool) {
+	if over(s.errors, s.cfg.limits.Errors) {
+		return LimitErrors, true
+	}
+	return LimitJunk, over(s.junk, s.cfg.limits.Junk)
 }

@@ -88,6 +88,7 @@ func (s *Session) waitData(r *rate, n int64) error {
 		earned := time.Duration(r.octets/int64(minimum)) * time.Second
 		left := r.begin + limit + earned - now
 		if left <= 0 {
+			s.limited(LimitDataRate)
 			return ErrTooSlow
 		}
 		limit = min(limit, left)
@@ -127,12 +128,23 @@ func (s *Session) giveUp(m *message) error {
 		s.leaving = true
 		return ErrHangup
 	}
+	s.dataFailed(m)
 	return ErrProtocol
+}
+
+// dataFailed tells of a message that was refused for its form.
+func (s *Session) dataFailed(m *message) {
+	if m.cause != nil {
+		s.failed(ClassData, m.cause)
+	}
 }
 
 // finishMessage ends the message and its transaction, and answers it.
 func (s *Session) finishMessage(m *message) {
+	ended := s.elapsed()
+	s.noteData(m.octets)
 	r := s.applyVerdict(s.checkReply("EOM", m.end(), isFinal))
+	s.dataFailed(m)
 	replies := s.outcomes(r)
 	all := s.oneReply(r, replies)
 	if !s.PerRecipient() {
@@ -146,6 +158,8 @@ func (s *Session) finishMessage(m *message) {
 	}
 	f := s.format()
 	s.logMessage(all)
+	s.messageDone(all, MessageTimes{Receive: ended - s.tx.begun, Handle: s.elapsed() - ended})
+	s.replied("EOM", all, ended)
 	s.endTransaction()
 	s.answerMessage(r, replies, f)
 }

@@ -180,6 +180,12 @@ func (Default) UNKNOWN(s *Session, verb, arg string) Reply {
 	return Reply{Code: 500, Enh: Enhanced{5, 5, 1}, Lines: []string{"Command unrecognized: " + line[:min(len(line), 64)]}}
 }
 
+// Posted does nothing, and goes on.
+func (Default) Posted(s *Session, message any) Reply { return Reply{} }
+
+// Failed goes on.
+func (Default) Failed(s *Session, e SessionError) Decision { return GoOn }
+
 // Closed does nothing.
 func (Default) Closed(s *Session, err error) {}
 

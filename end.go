@@ -10,12 +10,16 @@ import (
 
 // endsNow reports whether the server is shutting down and no message is half here.
 func (s *Session) endsNow() bool {
-	return s.srv.draining.Load() && (s.tx == nil || s.tx.bdat != bdatOpen)
+	return s.srv.draining.Load() && !s.inMessage()
 }
 
-// wake ends the wait for a command, for a shutdown. Other goroutines call it.
+// inMessage reports whether a message is half here, between two BDAT commands.
+func (s *Session) inMessage() bool { return s.tx != nil && s.tx.bdat == bdatOpen }
+
+// wake ends the wait for a command, for a shutdown or what was posted. Other goroutines call it.
 func (s *Session) wake() {
 	if s.state.Load() == uint32(StateWaiting) {
+		s.woken.Store(true)
 		s.socket.SetReadDeadline(longAgo)
 	}
 }
@@ -38,6 +42,9 @@ func (s *Session) fail(err error) {
 		err = ErrSessionTime
 	case isTimeout(err):
 		err = ErrTimeout
+	}
+	if err != ErrShutdown && err != ErrHijacked && err != ErrHangup {
+		s.failedWith(err)
 	}
 	switch err {
 	case ErrShutdown:
@@ -83,6 +90,10 @@ func (s *Session) finish(dozing *bool) {
 		return
 	}
 	s.state.Store(uint32(StateClosed))
+	s.closeMailbox()
+	if s.writeErr != nil {
+		s.failed(ClassWrite, s.writeErr)
+	}
 	s.reason = s.whyEnded()
 	s.endTransaction()
 	if !s.hijacked {
@@ -93,6 +104,7 @@ func (s *Session) finish(dozing *bool) {
 	if s.h != nil {
 		s.guard("Closed", func() { s.h.Closed(s, s.reason) })
 	}
+	s.ended()
 	s.cancelContext(errors.Join(context.Canceled, s.reason))
 	s.logEnd()
 	s.srv.dismiss(s) // last, as Shutdown returns now
@@ -115,9 +127,10 @@ func (s *Session) whyEnded() error {
 }
 
 var (
-	errPanic = errors.New("esmtp: panic")
-	errQuit  = errors.New("esmtp: QUIT") // an end without a fault: Closed gets nil
-	errDoze  = errors.New("esmtp: idle") // no end at all
+	errPanic  = errors.New("esmtp: panic")
+	errQuit   = errors.New("esmtp: QUIT")                 // an end without a fault: Closed gets nil
+	errDoze   = errors.New("esmtp: idle")                 // no end at all
+	errPosted = errors.New("esmtp: something was posted") // nor is this
 )
 
 // lingerTime and lingerOctets bound how long we listen to a client that we hang up on.

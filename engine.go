@@ -37,7 +37,8 @@ const dozeAfter = time.Second
 func (s *Session) doze() {
 	dozing := false
 	defer s.finish(&dozing)
-	if err := s.await(StateWaiting, s.waiting, s.hurried(s.cfg.timeouts.Command)); err != nil {
+	s.atBoundary = true
+	if err := s.await(StateWaiting, s.waiting, s.hurried(s.cfg.timeouts.Command)); err != nil && err != errPosted {
 		s.fail(err)
 		return
 	}
@@ -46,7 +47,13 @@ func (s *Session) doze() {
 
 // readCommand returns the next command line. It returns nil for a line that was too long and has been answered.
 func (s *Session) readCommand() ([]byte, error) {
+	s.atBoundary = true
 	for {
+		if s.hasPosted.Load() && !s.inMessage() {
+			if s.takePosted(); s.leaving {
+				return nil, nil
+			}
+		}
 		line, ok := s.in.line(!s.cfg.strict)
 		if ok {
 			s.waiting = 0
@@ -58,7 +65,7 @@ func (s *Session) readCommand() ([]byte, error) {
 		if err := s.flush(); err != nil {
 			return nil, err
 		}
-		if err := s.waitCommand(!s.in.pending()); err != nil {
+		if err := s.waitCommand(!s.in.pending()); err != nil && err != errPosted {
 			return nil, err
 		}
 	}
@@ -88,7 +95,7 @@ func (s *Session) waitCommand(mayDoze bool) error {
 	return s.await(StateWaiting, s.waiting, limit)
 }
 
-// await waits for octets until limit after begin. A wait that a shutdown has cut short, but that is not to end now, goes on.
+// await waits for octets until limit after begin. A wait that was cut short from outside, but that is not to end now, goes on.
 func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 	s.state.Store(uint32(state))
 	defer s.state.Store(uint32(StateBusy))
@@ -99,8 +106,11 @@ func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 		if state == StateWaiting && s.endsNow() {
 			return ErrShutdown
 		}
+		if s.atBoundary && s.hasPosted.Load() && !s.inMessage() {
+			return errPosted
+		}
 		err := s.in.fill()
-		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.srv.draining.Load() {
+		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.woken.Load() {
 			return err
 		}
 		s.clock.read = 0 // it was not this deadline that passed
@@ -112,6 +122,8 @@ const maxDiscard = 64 << 10
 
 // dropLongLine reads the rest of a line that is too long, and answers it (RFC 5321 §4.5.3.1.4).
 func (s *Session) dropLongLine() error {
+	s.begin(verbUnknown)
+	s.limited(LimitCommandLine)
 	if isBDAT(s.in.bytes()) {
 		return ErrProtocol // what follows may be content
 	}

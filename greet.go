@@ -8,7 +8,12 @@ import (
 
 // greet runs CONNECT and writes the greeting. It reports whether the session goes on.
 func (s *Session) greet() bool {
-	fewEnough := s.srv.admitAddr(s) && !s.overRate(eventConnection, s.cfg.rates.Connections)
+	fewEnough := s.srv.admitAddr(s)
+	s.connected()
+	if !fewEnough {
+		s.limited(LimitConnectionsPerAddress)
+	}
+	fewEnough = fewEnough && !s.overRate(eventConnection, s.cfg.rates.Connections)
 	if s.isTLS() && (!fewEnough || s.overRate(eventHandshake, s.cfg.rates.Handshakes)) {
 		s.reason = ErrTooMany // without the cost of a handshake
 		return false
@@ -22,10 +27,13 @@ func (s *Session) greet() bool {
 		s.bye(replyTooManyPeer, ErrTooMany)
 		return false
 	case over(s.number, limit):
+		s.limited(LimitConnections)
 		s.bye(replyTooManyAll, ErrTooMany)
 		return false
 	}
-	s.h = s.makeHandler()
+	if s.selectSettings() {
+		s.h = s.makeHandler()
+	}
 	if s.h == nil {
 		s.bye(replyUnavailable, ErrHangup)
 		return false
@@ -35,10 +43,33 @@ func (s *Session) greet() bool {
 		return false
 	}
 	s.write(r, replyFormat{})
+	s.replied("CONNECT", r, 0)
 	if s.leaving {
 		s.flush()
 	}
 	return !s.leaving
+}
+
+// selectSettings takes over those that Select chooses. It reports false if they are of no use.
+func (s *Session) selectSettings() bool {
+	if s.srv.Select == nil {
+		return true
+	}
+	var chosen *Server
+	ok := false
+	s.guard("Select", func() {
+		chosen = s.srv.Select(s)
+		ok = true
+	})
+	if !ok || chosen == nil || chosen == s.srv {
+		return ok
+	}
+	if err := chosen.start(); err != nil {
+		s.Logger().Error("the chosen settings are wrong", "error", err)
+		return false
+	}
+	s.configure(&chosen.cfg)
+	return true
 }
 
 // connect calls CONNECT, and returns the greeting.
@@ -57,14 +88,29 @@ func (s *Session) connect() Reply {
 func (s *Session) handshake() error {
 	c, ok := s.conn.(handshaker)
 	if !ok {
-		_, s.secure = s.conn.(interface{ ConnectionState() tls.ConnectionState })
+		if _, secure := s.conn.(connectionStater); secure {
+			s.setSecure()
+		}
 		return nil
 	}
-	s.secure = true
 	if err := s.shakeHands(c); err != nil {
 		return errors.Join(ErrTLS, err)
 	}
+	s.setSecure()
 	return nil
+}
+
+// connectionStater is a connection in TLS.
+type connectionStater interface {
+	ConnectionState() tls.ConnectionState
+}
+
+// setSecure notes that the connection is in TLS.
+func (s *Session) setSecure() {
+	version := s.TLS().Version
+	s.mu.Lock()
+	s.secure, s.tlsVersion = true, version
+	s.mu.Unlock()
 }
 
 // handshaker is a *tls.Conn, or what stands for one.
@@ -80,7 +126,13 @@ func (s *Session) shakeHands(c handshaker) error {
 	if err := s.expectWrite(); err != nil {
 		return err
 	}
-	return c.HandshakeContext(context.Background())
+	begun := s.elapsed()
+	err := c.HandshakeContext(context.Background())
+	s.securedIn(s.elapsed()-begun, err)
+	if err != nil {
+		s.failed(ClassHandshake, err)
+	}
+	return err
 }
 
 // isTLS reports whether the connection is in TLS from the start.

@@ -109,6 +109,14 @@ type Handler interface {
 	// the line. To add a verb for good, see [Session.Handle].
 	UNKNOWN(s *Session, verb, arg string) Reply
 
+	// Posted gets a message that somebody has sent with [Session.Post], between two commands; its type is a matter between the two. The engine itself
+	// posts [Outlived]. The zero Reply goes on; a 421 is written as the last word of the session, and [Drop] ends it without one.
+	Posted(s *Session, message any) Reply
+
+	// Failed is told what went wrong in the session; see [SessionError]. It decides whether the session goes on, if it can:
+	// after [HangUp] it ends with the reply to the command at hand.
+	Failed(s *Session, e SessionError) Decision
+
 	// Closed is the last call, made exactly once per connection, after it was closed. err is nil
 	// after QUIT; otherwise it says why: io.EOF when the peer left without QUIT, or an error that
 	// matches [ErrTimeout], [ErrTooManyErrors], [ErrShutdown], [ErrRefused], [ErrHangup], …

@@ -20,8 +20,7 @@ func (s *Session) doHELO(v verb, arg []byte) {
 	}
 	if r.Code == 250 {
 		s.endTransaction() // RFC 5321 §4.1.4: as if by RSET
-		s.helo = domain
-		s.esmtp = v != verbHELO
+		s.introduce(domain, v != verbHELO)
 		s.withdraw()
 		s.enhanced = true
 		if s.esmtp {
@@ -30,6 +29,22 @@ func (s *Session) doHELO(v verb, arg []byte) {
 		}
 	}
 	s.reply(v, r)
+}
+
+// introduce notes who the client says it is.
+func (s *Session) introduce(name string, esmtp bool) {
+	s.mu.Lock()
+	s.helo, s.esmtp = name, esmtp
+	s.mu.Unlock()
+}
+
+// forget drops what the client said of itself.
+func (s *Session) forget() {
+	s.introduce("", false)
+	s.mu.Lock()
+	s.user, s.authMechanism = "", ""
+	s.mu.Unlock()
+	s.enhanced = true
 }
 
 // wrongHELO answers a client that speaks SMTP where LMTP is spoken, or the other way round.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -51,6 +52,8 @@ type input struct {
 	tryIO error
 
 	primed bool // an octet was read without a buffer: more may be there
+
+	total atomic.Int64 // octets that were read
 
 	pushed    byte // an octet that was read ahead while a hook was at work
 	hasPushed bool
@@ -119,6 +122,7 @@ func (in *input) wait() error {
 	}
 	n, err := in.conn.Read(in.kept[in.w : in.w+1])
 	if n > 0 {
+		in.total.Add(int64(n))
 		in.w += n
 		in.primed = true
 		return nil
@@ -129,6 +133,7 @@ func (in *input) wait() error {
 func (in *input) read() error {
 	n, err := in.conn.Read(in.buf[in.w:])
 	if n > 0 {
+		in.total.Add(int64(n))
 		in.w += n
 		return nil
 	}

@@ -47,6 +47,7 @@ func (in *input) tryRead(fd uintptr) bool {
 		case nil:
 			in.tryN = n
 			in.w += n
+			in.total.Add(int64(max(n, 0)))
 			return true
 		case syscall.EINTR:
 			continue

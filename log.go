@@ -34,7 +34,7 @@ func (s *Session) logMessage(r Reply) {
 		log = log.With("forwarded", *s.forwarded)
 	}
 	log.Info(text, "transaction", tx.ID(), "from", tx.from.String(), "to", to, "refused", len(tx.refused),
-		"octets", tx.octets, "reply", r.Error())
+		"octets", tx.Octets(), "reply", r.Error())
 }
 
 // logEnd writes the line of a session that came to its end.

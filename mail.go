@@ -13,6 +13,7 @@ func (s *Session) doMAIL(arg []byte) {
 	case s.tx != nil:
 		s.reply(verbMAIL, replyNestedMAIL)
 	case over(s.mails+1, s.maxMails):
+		s.limited(LimitMessages)
 		s.overLimit(verbMAIL, replyTooManyMails)
 	case s.overRate(eventMessage, s.cfg.rates.Messages):
 		s.reply(verbMAIL, replyTooFast)
@@ -46,10 +47,11 @@ func (s *Session) beginTransaction(arg []byte) Reply {
 		}
 	}
 	if size, ok := from.Size(); ok && over(size, s.maxSize) {
+		s.limited(LimitMessageBytes)
 		return replyTooBig // RFC 1870 §6.1
 	}
 	s.transactions++
-	s.tx = newTransaction(s, from)
+	s.setTransaction(newTransaction(s, from))
 	r := s.checkReply("MAIL", s.callMAIL(from), isFinal)
 	if r.Code/100 == 2 {
 		s.mails++
@@ -88,11 +90,17 @@ func (s *Session) dropTransaction() {
 	if tx == nil {
 		return
 	}
-	s.tx = nil
+	s.setTransaction(nil)
 	s.lastRcpts = len(tx.recipients)
 	s.separator = ""
 	s.chunkMode = false
 	tx.end()
+}
+
+func (s *Session) setTransaction(tx *Transaction) {
+	s.mu.Lock()
+	s.tx = tx
+	s.mu.Unlock()
 }
 
 // overLimit answers a command that is over an announced limit. A client that doesn't mind is told to go (RFC 9422 §3).

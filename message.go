@@ -17,6 +17,7 @@ type message struct {
 	bare    []byte // scratch for repaired newlines
 	partial []byte // line mode: a line of the body that isn't whole yet
 	verdict Reply
+	cause   error // of a verdict of ours
 	octets  int64 // of the message, stuffed dots not counted (RFC 1870 §5)
 }
 
@@ -29,6 +30,9 @@ func newMessage(s *Session) *message {
 	m := messages.Get().(*message)
 	m.s = s
 	m.binary = s.tx.from.Body() == BodyBinaryMIME
+	if s.cfg.observer.Message != nil {
+		s.tx.begun = s.elapsed()
+	}
 	return m
 }
 
@@ -58,18 +62,19 @@ func (m *message) judge(hook string, r Reply) {
 // write takes a block of the message; hasBare tells that it has a CR or LF that is no CRLF.
 func (m *message) write(p []byte, hasBare bool) {
 	m.octets += int64(len(p))
-	m.s.tx.octets = m.octets
+	m.s.tx.octets.Store(m.octets)
 	if m.judged() {
 		return
 	}
 	if over(m.octets, m.s.maxSize) {
-		m.verdict = replyTooBig
+		m.verdict, m.cause = replyTooBig, ErrMessageSize
+		m.s.limited(LimitMessageBytes)
 		return
 	}
 	if hasBare && !m.binary {
 		switch policy := m.s.cfg.bare; policy {
 		case RejectBare:
-			m.verdict = replyBareNewline
+			m.verdict, m.cause = replyBareNewline, ErrBareNewline
 			return
 		case FixBare, StripBare:
 			m.bare = repairBare(m.bare[:0], p, policy)
@@ -143,11 +148,17 @@ func (m *message) endHeader(why HeaderEnd, separator []byte) {
 		case InsertBlank:
 			s.separator = "\r\n"
 		case RejectBad:
-			m.verdict = replyBadHeader
+			m.verdict, m.cause = replyBadHeader, ErrMalformedHeader
 			return
 		}
 	}
 	m.judge("EOH", s.callEOH(why))
+	if why == HeaderLimit {
+		s.limited(LimitHeader)
+		if m.judged() {
+			m.cause = ErrHeaderSize
+		}
+	}
 }
 
 // body hands p to BODY, in chunks or, if the handler asked for it, in lines.

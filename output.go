@@ -23,6 +23,7 @@ func (s *Session) write(r Reply, f replyFormat) {
 	if r.Code <= 0 || s.hijacked {
 		return
 	}
+	s.noteReply(r)
 	if s.out == nil {
 		s.out = outputBuffers.Get().(*[outputBuffer]byte)[:0]
 	}
@@ -44,6 +45,7 @@ func (s *Session) flush() error {
 	err := s.expectWrite()
 	if err == nil {
 		_, err = s.conn.Write(s.out)
+		s.octetsOut.Add(int64(len(s.out)))
 	}
 	if err == nil {
 		return nil

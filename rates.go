@@ -88,7 +88,11 @@ func (t *rateTable) add(client netip.Prefix, e event, n int, at time.Time) int {
 
 // overRate counts an event of this session's client, and reports whether there were too many. With limit 0 nothing is counted.
 func (s *Session) overRate(e event, limit int) bool {
-	return s.countRate(e, limit, 1) > limit
+	if s.countRate(e, limit, 1) <= limit {
+		return false
+	}
+	s.limited(rateLimits[e])
+	return true
 }
 
 // countRate counts n events, 0 to look only, and returns how many there were.

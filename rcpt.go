@@ -8,6 +8,7 @@ func (s *Session) doRCPT(arg []byte) {
 	case s.tx.bdat != bdatNone:
 		s.reply(verbRCPT, replyAfterBDAT)
 	case over(len(s.tx.recipients)+1, s.maxRcpts):
+		s.limited(LimitRecipients)
 		s.overLimit(verbRCPT, replyTooManyRcpts)
 	case s.overRate(eventRecipient, s.cfg.rates.Recipients):
 		s.overLimit(verbRCPT, replyTooFast)
@@ -40,9 +41,14 @@ func (s *Session) addRecipient(arg []byte) Reply {
 	switch {
 	case r.Code/100 == 2:
 		if n := len(tx.recipients); n == 1 && n == cap(tx.recipients) && s.lastRcpts > 2 {
-			tx.recipients = append(make([]Recipient, 0, s.lastRcpts), tx.recipients...)
+			more := append(make([]Recipient, 0, s.lastRcpts), tx.recipients...)
+			s.mu.Lock()
+			tx.recipients = more
+			s.mu.Unlock()
 		}
+		s.mu.Lock()
 		tx.recipients = append(tx.recipients, Recipient{to, r})
+		s.mu.Unlock()
 	case !over(len(tx.refused)+1, max(s.cfg.limits.Recipients, defaultRecipients)):
 		tx.refused = append(tx.refused, Recipient{to, r})
 	}

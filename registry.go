@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // admit puts s on the list of live sessions.
@@ -125,16 +124,23 @@ func (srv *Server) isClosing() bool {
 }
 
 // Drain closes the listeners, and leaves the sessions alone: it returns nil when the last one has come to its own end, or the
-// context's error when ctx ends first. It is for a server that another one has taken over from; follow it with [Server.Shutdown].
+// context's error when ctx ends first. Their handlers are told with [Outlived]. It is for a server that another one has taken over from; follow it with [Server.Shutdown].
 func (srv *Server) Drain(ctx context.Context) error {
 	if err := srv.start(); err != nil {
 		return err
 	}
 	srv.mu.Lock()
+	first := !srv.closing
 	srv.closing = true
 	srv.closeListeners()
 	srv.checkIdle()
+	live := slices.Collect(maps.Keys(srv.sessions))
 	srv.mu.Unlock()
+	if first {
+		for _, s := range live {
+			s.Post(Outlived{})
+		}
+	}
 	select {
 	case <-srv.idle:
 		return nil
@@ -196,47 +202,4 @@ func (srv *Server) closeListeners() {
 	for l := range srv.listen {
 		l.Close()
 	}
-}
-
-// SessionInfo is a look at a live session, from outside.
-type SessionInfo struct {
-	ID         string       // as in the log
-	RemoteAddr net.Addr     // of the client
-	PeerAddr   net.Addr     // of the connection: another one if XCLIENT said so
-	LocalAddr  net.Addr     // that it came to
-	Started    time.Time    // when it was accepted
-	State      SessionState // what it is doing
-	Messages   int          // accepted so far
-}
-
-// SessionState is what a session is doing.
-type SessionState uint32
-
-// The states.
-const (
-	StateBusy    SessionState = iota // handling a command
-	StateWaiting                     // waiting for a command
-	StateData                        // receiving a message
-	StateClosed                      // at its end
-)
-
-// String names the state: "busy", "waiting", "data", "closed".
-func (st SessionState) String() string { return [...]string{"busy", "waiting", "data", "closed"}[st] }
-
-// Sessions lists the live sessions, in no order. Any goroutine may call it.
-func (srv *Server) Sessions() []SessionInfo {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	list := make([]SessionInfo, 0, len(srv.sessions))
-	for s := range srv.sessions {
-		list = append(list, s.info())
-	}
-	return list
-}
-
-// SessionCount returns how many sessions there are now. Any goroutine may call it.
-func (srv *Server) SessionCount() int {
-	srv.mu.Lock()
-	defer srv.mu.Unlock()
-	return len(srv.sessions)
 }

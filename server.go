@@ -83,8 +83,17 @@ type Server struct {
 	TrustXCLIENT  []netip.Prefix
 	TrustXFORWARD []netip.Prefix
 
+	// Select, if set, chooses whose settings a session has, before its handler is made: nil, or the same Server, for this one's. It sees the addresses and, if
+	// the connection is in TLS from the start, the state of that. Of the chosen Server all settings count but the limits and rates of connections
+	// and handshakes, and its own Select; it need not serve itself, and the session counts as this one's. It is called on the
+	// session's goroutine, once.
+	Select func(s *Session) *Server
+
+	// Observer is told what happens. Default: nobody is.
+	Observer Observer
+
 	// Logger gets a line for each transaction and each session at info level, and what went wrong in a handler at
-	// error level. Default: slog.Default().
+	// error level. At debug level it gets all commands and replies, without what is secret in them. Default: slog.Default().
 	Logger *slog.Logger
 
 	started  sync.Once
@@ -126,6 +135,7 @@ type config struct {
 	forbidEarly bool
 	teaser      string
 	texts       texts
+	observer    Observer
 	log         *slog.Logger
 }
 
@@ -173,6 +183,7 @@ func (srv *Server) start() error {
 
 			forbidEarly: srv.ForbidEarly,
 			teaser:      strings.Map(printable, srv.GreetingTeaser),
+			observer:    srv.Observer,
 			log:         srv.Logger,
 		}
 		if srv.cfg.hostname == "" {
@@ -291,11 +302,12 @@ func (srv *Server) accept(conn net.Conn) {
 	srv.mu.Lock()
 	full := over(len(srv.sessions), srv.cfg.limits.Connections+refusals)
 	srv.mu.Unlock()
+	s := newSession(srv, conn)
 	if full && srv.cfg.limits.Connections > 0 {
+		s.limited(LimitConnections)
 		conn.Close()
 		return
 	}
-	s := newSession(srv, conn)
 	if !srv.admit(s) {
 		conn.Close()
 		return

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -26,13 +27,22 @@ type Session struct {
 	number  int // sessions of the server when this one began
 	peers   int // of which from this address
 
+	mu        sync.Mutex // others look on: what they see changes under it, at the hands of this goroutine alone
+	over      bool       // nothing can be posted any more
+	posted    []any      // messages that wait for Posted
+	hasPosted atomic.Bool
+	woken     atomic.Bool // a deadline may have been another goroutine's doing
+
 	in    input
 	out   []byte // replies not yet written
 	arena arena
 	clock clock
 
-	waiting time.Duration // when we began to wait for the command that is next; 0: not waiting
-	done    chan struct{} // closed at the end, for ServeConn
+	verb       verb          // of the command at hand
+	begun      time.Duration // when it began, if an observer wants to know
+	atBoundary bool          // between two commands
+	waiting    time.Duration // when we began to wait for the command that is next; 0: not waiting
+	done       chan struct{} // closed at the end, for ServeConn
 
 	claim     *claim     // what XCLIENT said; it and remote, local and prefix change under the server's lock
 	forwarded *Forwarded // what XFORWARD said
@@ -48,10 +58,12 @@ type Session struct {
 	esmtp        bool
 	enhanced     bool // write enhanced status codes
 	secure       bool // in TLS
+	tlsVersion   uint16
 	refused      bool // CONNECT said no: only QUIT is left
 	leaving      bool // close after this reply
 	hijacked     bool
 	wantsHeader  bool // somebody overrides HEADER
+	transcript   bool // somebody reads at debug level
 	maxSize      int64
 	maxRcpts     int
 	maxMails     int
@@ -71,12 +83,13 @@ type Session struct {
 	field     rawField // the header field that HEADER is looking at
 	separator string
 
-	state    atomic.Uint32
-	messages atomic.Int32
-	aborted  atomic.Bool
-	ctx      atomic.Pointer[sessionContext]
-	watch    *watcher
-	log      *slog.Logger
+	state     atomic.Uint32
+	messages  atomic.Int32
+	octetsOut atomic.Int64
+	aborted   atomic.Bool
+	ctx       atomic.Pointer[sessionContext]
+	watch     *watcher
+	log       *slog.Logger
 }
 
 // rawField is a header field with its name and value, and the octets that they came as.
@@ -88,21 +101,26 @@ type rawField struct {
 func newSession(srv *Server, conn net.Conn) *Session {
 	s := &Session{
 		srv:       srv,
-		cfg:       &srv.cfg,
 		conn:      conn,
 		socket:    conn,
 		id:        newID(),
 		started:   time.Now(),
 		enhanced:  true,
-		maxSize:   srv.cfg.limits.MessageBytes,
-		maxRcpts:  srv.cfg.limits.Recipients,
-		maxMails:  srv.cfg.limits.Messages,
 		chunkSize: chunkBuffer,
 		remote:    noAddr{},
 		local:     noAddr{},
 	}
+	s.configure(&srv.cfg)
 	s.in.init(conn)
 	return s
+}
+
+// configure takes over the settings.
+func (s *Session) configure(cfg *config) {
+	s.cfg = cfg
+	s.maxSize, s.maxRcpts, s.maxMails = cfg.limits.MessageBytes, cfg.limits.Recipients, cfg.limits.Messages
+	s.log = nil
+	s.watchTranscript()
 }
 
 // noAddr is the address of a session without a connection.
@@ -174,7 +192,7 @@ func (s *Session) AuthMechanism() string { return s.authMechanism }
 
 // TLS returns the state of the connection's TLS, nil if it has none.
 func (s *Session) TLS() *tls.ConnectionState {
-	c, ok := s.conn.(interface{ ConnectionState() tls.ConnectionState })
+	c, ok := s.conn.(connectionStater)
 	if !ok {
 		return nil
 	}
@@ -248,13 +266,6 @@ func (s *Session) Context() context.Context {
 	}
 	s.startWatch()
 	return c.ctx
-}
-
-func (s *Session) info() SessionInfo {
-	return SessionInfo{
-		ID: s.ID(), RemoteAddr: s.remote, PeerAddr: s.PeerAddr(), LocalAddr: s.local, Started: s.started,
-		State: SessionState(s.state.Load()), Messages: s.Messages(),
-	}
 }
 
 func (s *Session) line(x, y string) []string { return s.arena.line(x, y) }

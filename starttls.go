@@ -48,12 +48,11 @@ func (s *Session) upgrade() {
 		return
 	}
 	s.conn = conn
-	s.secure = true
+	s.setSecure()
+	s.forget()
 	s.in.release()
 	s.in.init(conn)
 	s.endTransaction() // RFC 3207 §4.2
-	s.helo, s.esmtp, s.enhanced = "", false, true
-	s.user, s.authMechanism = "", ""
 	s.withdraw()
 	s.guard("Secured", func() { s.h.Secured(s) })
 }

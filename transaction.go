@@ -1,6 +1,10 @@
 package esmtp
 
-import "strconv"
+import (
+	"strconv"
+	"sync/atomic"
+	"time"
+)
 
 // Transaction is a mail transaction: the envelope so far, and how much of the message came (RFC 5321 §3.3). Each MAIL
 // begins a new one, and it is replaced as a whole. A hook may keep it, and read it after its end.
@@ -10,7 +14,8 @@ type Transaction struct {
 	from       Path
 	recipients []Recipient
 	refused    []Recipient
-	octets     int64
+	octets     atomic.Int64
+	begun      time.Duration // when the message began to come, if an observer wants to know
 	cleanup    []func()
 	outcomes   []*outcome // by recipient; nil: all as EOM says
 	bdat       bdatState
@@ -55,7 +60,7 @@ func (t *Transaction) Recipients() []Recipient { return t.recipients }
 func (t *Transaction) Refused() []Recipient { return t.refused }
 
 // Octets returns how many octets of the message came so far, stuffed dots not counted.
-func (t *Transaction) Octets() int64 { return t.octets }
+func (t *Transaction) Octets() int64 { return t.octets.Load() }
 
 // SMTPUTF8 reports whether the transaction is for internationalised mail (RFC 6531).
 func (t *Transaction) SMTPUTF8() bool { return t.from.SMTPUTF8() }

@@ -67,11 +67,17 @@ func (s *Session) doXCLIENT(arg []byte) {
 		return
 	}
 	s.startAnew()
-	fewEnough := s.srv.admitClaim(s, &x.claim) && !s.overRate(eventConnection, s.cfg.rates.Connections)
-	s.helo, s.esmtp = x.helo, x.proto == "ESMTP"
+	fewEnough := s.srv.admitClaim(s, &x.claim)
+	if !fewEnough {
+		s.limited(LimitConnectionsPerAddress)
+	}
+	fewEnough = fewEnough && !s.overRate(eventConnection, s.cfg.rates.Connections)
+	s.introduce(x.helo, x.proto == "ESMTP")
+	s.mu.Lock()
 	if s.user = x.login; x.login != "" {
 		s.authMechanism = "XCLIENT"
 	}
+	s.mu.Unlock()
 	s.Logger().Info("XCLIENT", "name", x.name, "helo", x.helo, "user", x.login, "local", s.local.String())
 	if !fewEnough {
 		s.bye(replyTooManyPeer, ErrTooMany)
@@ -139,8 +145,7 @@ func (x *xclient) setName(value string) bool {
 func (s *Session) startAnew() {
 	s.endTransaction()
 	s.withdraw()
-	s.helo, s.esmtp, s.enhanced = "", false, true
-	s.user, s.authMechanism = "", ""
+	s.forget()
 	s.maxSize, s.maxRcpts, s.maxMails = s.cfg.limits.MessageBytes, s.cfg.limits.Recipients, s.cfg.limits.Messages
 	s.chunkSize = chunkBuffer
 	s.verbs = nil

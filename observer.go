@@ -1,0 +1,118 @@
+package esmtp
+
+import "time"
+
+// Observer is told what happens on a server: for metrics, events, and whoever looks on. A field that is nil costs nothing. All are called on
+// the session's goroutine, with no lock held, and must return soon: the client waits. A panic in one is logged.
+type Observer struct {
+	// Connected is told of a connection that was accepted, before it is greeted or refused.
+	Connected func(s *Session)
+
+	// Replied is told of each command that was answered: its verb in upper case, "" for one that is not known here, "CONNECT" for the greeting and "EOM"
+	// for the end of a message; the reply, of several the one for all; and how long we took for it.
+	Replied func(s *Session, verb string, r Reply, took time.Duration)
+
+	// Secured is told of a TLS handshake: err is nil if it succeeded, and then [Session.TLS] has the state of it.
+	Secured func(s *Session, took time.Duration, err error)
+
+	// Authenticated is told of an AUTH that ended with r: 235, 535, or another. The mechanism is in upper case, and was offered; login is
+	// who the client said it is, if it came to that.
+	Authenticated func(s *Session, mechanism, login string, r Reply)
+
+	// Message is told of each message that came whole: r is the reply for all recipients, and the transaction is s.Transaction.
+	Message func(s *Session, r Reply, times MessageTimes)
+
+	// Limited is told of each limit that was hit.
+	Limited func(s *Session, limit Limit)
+
+	// Failed is told what [Handler].Failed is told, before it.
+	Failed func(s *Session, e SessionError)
+
+	// Ended is told of the end of each session that Connected was told of: err is what Closed gets.
+	Ended func(s *Session, err error)
+}
+
+// MessageTimes is how long a message took.
+type MessageTimes struct {
+	Receive time.Duration // from the 354 or the first BDAT to its end
+	Handle  time.Duration // EOM, and the replies that were put off
+}
+
+// Limit names a limit, as it is called in the Caddyfile and in the metrics.
+type Limit string
+
+// The limits: of [Limits], [Timeouts] and [Rates].
+const (
+	LimitCommandLine           Limit = "command_line"
+	LimitHeader                Limit = "header"
+	LimitMessageBytes          Limit = "max_size"
+	LimitRecipients            Limit = "recipients"
+	LimitMessages              Limit = "messages"
+	LimitErrors                Limit = "errors"
+	LimitJunk                  Limit = "junk"
+	LimitAuthFailures          Limit = "auth_failures"
+	LimitConnections           Limit = "connections"
+	LimitConnectionsPerAddress Limit = "connections_per_address"
+	LimitDataRate              Limit = "min_data_rate"
+	LimitTime                  Limit = "time"
+	LimitSessionTime           Limit = "session_time"
+	LimitConnectionRate        Limit = "connection_rate"
+	LimitMessageRate           Limit = "message_rate"
+	LimitRecipientRate         Limit = "recipient_rate"
+	LimitAuthFailureRate       Limit = "auth_failure_rate"
+	LimitHandshakeRate         Limit = "handshake_rate"
+)
+
+// rateLimits names the events of a rateTable as limits.
+var rateLimits = [events]Limit{LimitConnectionRate, LimitMessageRate, LimitRecipientRate, LimitAuthFailureRate, LimitHandshakeRate}
+
+func (s *Session) limited(limit Limit) {
+	if s.cfg.observer.Limited != nil {
+		s.guard("Observer.Limited", func() { s.cfg.observer.Limited(s, limit) })
+	}
+}
+
+func (s *Session) connected() {
+	if s.cfg.observer.Connected != nil {
+		s.guard("Observer.Connected", func() { s.cfg.observer.Connected(s) })
+	}
+}
+
+// begin notes when a command began, if anybody wants to know.
+func (s *Session) begin(v verb) {
+	s.verb, s.atBoundary = v, false
+	if s.cfg.observer.Replied != nil {
+		s.begun = s.elapsed()
+	}
+}
+
+func (s *Session) replied(verb string, r Reply, begun time.Duration) {
+	if s.cfg.observer.Replied != nil {
+		took := s.elapsed() - begun
+		s.guard("Observer.Replied", func() { s.cfg.observer.Replied(s, verb, r, took) })
+	}
+}
+
+func (s *Session) securedIn(took time.Duration, err error) {
+	if s.cfg.observer.Secured != nil {
+		s.guard("Observer.Secured", func() { s.cfg.observer.Secured(s, took, err) })
+	}
+}
+
+func (s *Session) authenticated(x *Exchange, r Reply) {
+	if s.cfg.observer.Authenticated != nil {
+		s.guard("Observer.Authenticated", func() { s.cfg.observer.Authenticated(s, x.mechanism, x.who.User, r) })
+	}
+}
+
+func (s *Session) messageDone(r Reply, times MessageTimes) {
+	if s.cfg.observer.Message != nil {
+		s.guard("Observer.Message", func() { s.cfg.observer.Message(s, r, times) })
+	}
+}
+
+func (s *Session) ended() {
+	if s.cfg.observer.Ended != nil {
+		s.guard("Observer.Ended", func() { s.cfg.observer.Ended(s, s.reason) })
+	}
+}

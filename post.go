@@ -1,0 +1,89 @@
+package esmtp
+
+import "errors"
+
+// maxPosted is how many messages can wait for a session.
+const maxPosted = 64
+
+// Outlived is the message that [Handler].Posted gets when the session has outlived the configuration of its server: [Server.Drain]
+// was called, and another server takes the new connections.
+type Outlived struct{}
+
+// Errors of [Session.Post].
+var (
+	ErrSessionOver = errors.New("esmtp: session is over")
+	ErrMailboxFull = errors.New("esmtp: too many messages wait for the session")
+)
+
+// Post hands a message to the session: [Handler].Posted gets it, on the session's goroutine, between two commands. A session that is waiting gets it
+// at once, one that is receiving a mail message after that. Any goroutine may call it, a handler's own included; it doesn't wait.
+// The error is [ErrSessionOver] or [ErrMailboxFull], after 64 that nobody took.
+func (s *Session) Post(message any) error {
+	s.mu.Lock()
+	switch {
+	case s.over:
+		s.mu.Unlock()
+		return ErrSessionOver
+	case len(s.posted) >= maxPosted:
+		s.mu.Unlock()
+		return ErrMailboxFull
+	}
+	s.posted = append(s.posted, message)
+	s.hasPosted.Store(true)
+	s.mu.Unlock()
+	s.wake()
+	return nil
+}
+
+// kick is the message that ends a session.
+type kick struct{ reply Reply }
+
+// Kick ends the session with a reply, which should be a 421, between two commands: never inside a message. Any goroutine may call it. The error is
+// as Post's.
+func (s *Session) Kick(r Reply) error { return s.Post(kick{r.Hangup()}) }
+
+// Outlived reports whether the session has outlived the configuration of its server; see [Outlived]. Any goroutine may call it.
+func (s *Session) Outlived() bool { return s.srv.isClosing() }
+
+// takePosted hands over what was posted.
+func (s *Session) takePosted() {
+	for !s.leaving {
+		s.mu.Lock()
+		if len(s.posted) == 0 {
+			s.posted = nil
+			s.hasPosted.Store(false)
+			s.mu.Unlock()
+			return
+		}
+		message := s.posted[0]
+		s.posted = s.posted[1:]
+		s.mu.Unlock()
+		s.deliverPosted(message)
+	}
+}
+
+func (s *Session) deliverPosted(message any) {
+	var r Reply
+	if k, ok := message.(kick); ok {
+		r = k.reply
+	} else {
+		s.guard("Posted", func() { r = s.h.Posted(s, message) })
+	}
+	if r.IsZero() {
+		return
+	}
+	if r = s.checkReply("Posted", r, isUnasked); r.Code == replyLocalError.Code {
+		r = s.signed(replyUnavailable)
+	}
+	s.write(r.Hangup(), s.format())
+}
+
+// isUnasked is what can be said without having been asked (RFC 5321 §3.8).
+func isUnasked(code int) bool { return code == 421 }
+
+// closeMailbox is called at the end: nothing can be posted any more.
+func (s *Session) closeMailbox() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over, s.posted = true, nil
+}
