@@ -128,6 +128,5 @@ func (c *Conn) secret(line string) (esmtp.Reply, error) {
 	if err := c.flush("AUTH"); err != nil {
 		return esmtp.Reply{}, err
 	}
-	clear(c.out[:cap(c.out)])
 	return c.receive("AUTH", c.opts.Timeouts.Command, 334)
 }

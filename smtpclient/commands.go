@@ -75,7 +75,7 @@ func (c *Conn) do(ctx context.Context, line string) (reply esmtp.Reply, err erro
 	return reply, err
 }
 
-// Abort gives up a transaction in the way that [Options.QuitOnError] says.
+// giveUp ends a transaction in the way that [Options.QuitOnError] says.
 func (c *Conn) giveUp() {
 	if c.err != nil || c.closed.Load() {
 		return

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -52,7 +53,7 @@ func Dial(ctx context.Context, network, address string, options *Options) (*Conn
 	if err != nil {
 		host = "localhost" // a Unix socket
 	}
-	return newConn(ctx, conn, host, opts)
+	return newConn(ctx, conn, strings.TrimSuffix(host, "."), opts)
 }
 
 // New is [Dial] for a connection that there is already. It is closed if there is an error. TLS needs the ServerName of Options.TLSConfig.
@@ -108,8 +109,8 @@ func (c *Conn) watch(ctx context.Context, verb string) (release func(error) erro
 	switch {
 	case ctx.Err() != nil:
 		return nil, &Error{Class: Network, Verb: verb, Reply: replyLost, Local: true, Err: context.Cause(ctx)}
-	case c.err != nil:
-		return nil, c.err
+	case c.err != nil: // what ended an earlier message says nothing about this one
+		return nil, &Error{Class: Network, Verb: verb, Reply: replyLost, Local: true, Err: fmt.Errorf("%w after %w", ErrClosed, c.err)}
 	case c.closed.Load():
 		return nil, c.fail(&Error{Class: Network, Verb: verb, Reply: replyLost, Local: true, Err: ErrClosed})
 	case c.data != nil:

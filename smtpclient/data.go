@@ -57,6 +57,9 @@ func (c *Conn) Data(ctx context.Context) (*DataWriter, esmtp.Reply, error) {
 	if err != nil {
 		return nil, reply, release(err)
 	}
+	if c.opts.LMTP && c.accepted == 0 {
+		return nil, reply, release(c.lost("DATA", fmt.Errorf("%w: %w without a recipient", ErrBadReply, reply)))
+	}
 	w := c.newDataWriter(release)
 	w.enc.dots = true
 	return w, reply, nil

@@ -71,10 +71,10 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("smtpclient: %s: %s: %v", e.Verb, e.Class, e.Reply)
 }
 
-// Unwrap returns the cause and the Reply, so that [esmtp.ReplyOf] finds what to answer one's own client.
+// Unwrap returns the Reply, so that [esmtp.ReplyOf] finds what to answer one's own client, and the cause.
 func (e *Error) Unwrap() []error {
 	if e.Err != nil {
-		return []error{e.Err, e.Reply}
+		return []error{e.Reply, e.Err}
 	}
 	return []error{e.Reply}
 }

@@ -113,8 +113,8 @@ func (c *Conn) planTLS(m *Message, p *plan) error {
 	return nil
 }
 
-// planDeliverBy passes on how much time is left (RFC 2852 §4.1.4). A message to be returned can't go where it might stay: to a server without
-// DELIVERBY, or with a longer minimum than is left. That one says BY=...;R is not offered, and so is [MissingRequirement] too.
+// planDeliverBy passes on how much time is left (RFC 2852 §4.1.4). A message that is to be returned when the time is over can't go where it might
+// stay: to a server without DELIVERBY, unless it is the last one, or with a longer minimum than is left.
 func (c *Conn) planDeliverBy(m *Message, p *plan) error {
 	by, ok := m.From.DeliverBy()
 	if !ok {
@@ -133,7 +133,7 @@ func (c *Conn) planDeliverBy(m *Message, p *plan) error {
 		switch {
 		case left <= 0:
 			return &Error{Class: Permanent, Verb: "MAIL", Reply: replyByTooSoon, Local: true}
-		case offered && left < time.Duration(least)*time.Second:
+		case !offered && !c.opts.LMTP, offered && left < time.Duration(least)*time.Second:
 			return missing("MAIL", replyByTooSoon)
 		}
 	}

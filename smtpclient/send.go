@@ -3,6 +3,7 @@ package smtpclient
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -18,8 +19,8 @@ func (c *Conn) Send(ctx context.Context, m *Message) (*Result, error) {
 	s := &sending{c: c, m: m, result: &Result{Recipients: make([]Outcome, len(m.To))}}
 	err := c.guard(ctx, "MAIL", s.run)
 	s.settle(err)
-	if err == nil && c.err == nil && (c.inMail || c.opts.QuitOnError && s.firstError() != nil) {
-		err = c.guard(ctx, "RSET", func() error { c.giveUp(); return nil })
+	if c.inMail || c.opts.QuitOnError && s.firstError() != nil {
+		c.guard(ctx, "RSET", func() error { c.giveUp(); return nil })
 	}
 	if first := s.firstError(); first != nil {
 		return s.result, first
@@ -82,7 +83,7 @@ func (s *sending) envelope() error {
 	}
 	for done, sent := 0, 0; done < steps; {
 		for sent < steps && sent-done < window && (sent == done || len(c.out) < maxFlight) {
-			if window == 1 && sent > len(s.m.To) && len(s.accepted) == 0 {
+			if sent == done && sent > len(s.m.To) && len(s.accepted) == 0 {
 				return nil // nobody to send it to
 			}
 			if err := c.append(s.line(sent)); err != nil {
@@ -156,7 +157,7 @@ func (s *sending) answer(step int) error {
 func (s *sending) lonelyDot() error {
 	c := s.c
 	if c.opts.LMTP {
-		return c.fail(localError("DATA", ErrClosed))
+		return c.lost("DATA", fmt.Errorf("%w: 354 without a recipient", ErrBadReply))
 	}
 	c.out = append(c.out, ".\r\n"...)
 	if err := c.flush("message"); err != nil {

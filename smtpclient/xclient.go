@@ -64,8 +64,8 @@ func (c *Conn) xforward(f *esmtp.Forwarded) error {
 		if a.empty() {
 			continue
 		}
-		if _, err := c.command(a.line, 0); err != nil {
-			return err
+		if _, err := c.command(a.line, 0); c.err != nil {
+			return err // else it is a pity for the server's log, and nothing more
 		}
 	}
 	return nil

@@ -9,7 +9,10 @@
 package mtasts
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp/relay/resolver"
@@ -35,28 +38,118 @@ type Policy struct {
 	MaxAge time.Duration // how long to believe it, at most a year
 }
 
-// Entry is a policy that was fetched.
-type Entry struct {
-	Policy  Policy
-	ID      string    // of the DNS record that it was fetched for
-	Expires time.Time // when it is no longer believed
+// Bounds (RFC 8461 §3.2, §3.3).
+const (
+	maxPolicy = 64 << 10 // octets
+	maxAge    = 31557600 * time.Second
+	maxMX     = 64 // our own: what is kept must be small
+)
+
+// ErrPolicy is what [Parse] returns, wrapped.
+var ErrPolicy = errors.New("mtasts: bad policy")
+
+// Parse reads the text of a policy (RFC 8461 §3.2). A policy with a mistake is none: its error wraps [ErrPolicy]. Of fields that must not
+// be repeated the first counts, and unknown ones are skipped.
+func Parse(text []byte) (Policy, error) {
+	if len(text) > maxPolicy {
+		return Policy{}, fmt.Errorf("%w: more than %d octets", ErrPolicy, maxPolicy)
+	}
+	first := map[string]string{}
+	var p Policy
+	for line := range strings.Lines(string(text)) {
+		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")
+		key, value, ok := strings.Cut(line, ":")
+		key, value = strings.Trim(key, " \t"), strings.Trim(value, " \t")
+		if !ok {
+			if strings.Trim(line, " \t") == "" {
+				continue
+			}
+			return Policy{}, fmt.Errorf("%w: a line without a colon", ErrPolicy)
+		}
+		if key == "mx" {
+			if err := p.addMX(value); err != nil {
+				return Policy{}, err
+			}
+		} else if _, ok := first[key]; !ok {
+			first[key] = value
+		}
+	}
+	return p, p.check(first)
 }
 
-// Cache keeps policies, in memory or, better, where they outlive a restart. Any goroutine may call it. A domain is in lower case with
-// A-labels, safe as the name of a file.
-type Cache interface {
-	// Get returns what is kept for a domain.
-	Get(ctx context.Context, domain string) (Entry, bool)
-
-	// Put keeps an entry, in place of an older one.
-	Put(ctx context.Context, domain string, e Entry)
+func (p *Policy) addMX(pattern string) error {
+	pattern = strings.ToLower(pattern)
+	if !resolver.IsName(strings.TrimPrefix(pattern, "*.")) {
+		return fmt.Errorf("%w: mx %q", ErrPolicy, pattern)
+	}
+	if len(p.MX) == maxMX {
+		return fmt.Errorf("%w: more than %d hosts", ErrPolicy, maxMX)
+	}
+	p.MX = append(p.MX, pattern)
+	return nil
 }
 
-// Finder finds the policy of a domain.
-type Finder struct {
-	Resolver resolver.Resolver
-	Cache    Cache // nil: in memory
+// check looks at the fields that a policy must have.
+func (p *Policy) check(first map[string]string) error {
+	if first["version"] != "STSv1" {
+		return fmt.Errorf("%w: version %q", ErrPolicy, first["version"])
+	}
+	switch first["mode"] {
+	case "none":
+	case "testing":
+		p.Mode = ModeTesting
+	case "enforce":
+		p.Mode = ModeEnforce
+	default:
+		return fmt.Errorf("%w: mode %q", ErrPolicy, first["mode"])
+	}
+	age, err := strconv.ParseUint(first["max_age"], 10, 64)
+	if err != nil || len(first["max_age"]) > 10 {
+		return fmt.Errorf("%w: max_age %q", ErrPolicy, first["max_age"])
+	}
+	p.MaxAge = min(time.Duration(age)*time.Second, maxAge)
+	if p.Mode != ModeNone && len(p.MX) == 0 {
+		return fmt.Errorf("%w: no mx", ErrPolicy)
+	}
+	return nil
 }
 
-// Find is not there yet.
-func (f *Finder) Find(ctx context.Context, domain string) (Policy, bool) { return Policy{}, false }
+// Matches reports whether a host is one of those that the policy names. A wildcard stands for exactly one label (RFC 8461 §4.1).
+func (p Policy) Matches(host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
+	label, parent, _ := strings.Cut(host, ".")
+	for _, pattern := range p.MX {
+		if suffix, ok := strings.CutPrefix(pattern, "*."); ok && label != "" && suffix == parent || pattern == host {
+			return true
+		}
+	}
+	return false
+}
+
+// recordID reads the TXT records at _mta-sts of a domain: the id of the policy, if there is exactly one record for it (RFC 8461 §3.1).
+func recordID(records []string) (id string, ok bool) {
+	found := 0
+	for _, r := range records {
+		version, fields, _ := strings.Cut(r, ";")
+		if strings.TrimRight(version, " \t") != "v=STSv1" {
+			continue
+		}
+		found++
+		for field := range strings.SplitSeq(fields, ";") {
+			if v, isID := strings.CutPrefix(strings.Trim(field, " \t"), "id="); isID && !ok {
+				id, ok = v, isAlnum(v)
+			}
+		}
+	}
+	return id, ok && found == 1
+}
+
+// isAlnum reports whether s is what an id can be: 1 to 32 letters and digits.
+func isAlnum(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; !('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
+			return false
+		}
+	}
+	return 0 < len(s) && len(s) <= 32
+}

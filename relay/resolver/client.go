@@ -2,8 +2,15 @@ package resolver
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
 	"net/netip"
+	"strings"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 // Config says whom a [Client] asks, and how.
@@ -26,12 +33,142 @@ type Config struct {
 }
 
 // Client asks recursive resolvers over UDP, and TCP for long answers. It keeps answers as long as their TTL allows, and no more than an hour.
-type Client struct{ config Config }
+// It is a [Resolver]; it has nothing to be closed.
+type Client struct {
+	config Config
+	cache  cache
+}
 
 // New makes a Client. It reads /etc/resolv.conf if it must, once.
-func New(config Config) (*Client, error) { return &Client{config: config}, nil }
+func New(config Config) (*Client, error) {
+	if len(config.Servers) == 0 {
+		servers, err := systemServers("/etc/resolv.conf")
+		if err != nil {
+			return nil, err
+		}
+		config.Servers = servers
+	}
+	if config.Timeout <= 0 {
+		config.Timeout = 5 * time.Second
+	}
+	if config.Tries <= 0 {
+		config.Tries = 2
+	}
+	if config.CacheSize == 0 {
+		config.CacheSize = 10_000
+	}
+	return &Client{config: config, cache: newCache(config.CacheSize)}, nil
+}
+
+// systemServers reads the servers of a resolv.conf; without any it is the one on this machine, as resolv.conf(5) says.
+func systemServers(file string) ([]netip.AddrPort, error) {
+	conf, err := dns.ClientConfigFromFile(file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("resolver: %s: %w", file, err)
+	}
+	var servers []netip.AddrPort
+	if err == nil {
+		for _, s := range conf.Servers {
+			if addr, err := netip.ParseAddr(s); err == nil {
+				servers = append(servers, netip.AddrPortFrom(addr, 53))
+			}
+		}
+	}
+	if len(servers) == 0 {
+		servers = append(servers, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), 53))
+	}
+	return servers, nil
+}
 
 // Lookup implements [Resolver].
 func (c *Client) Lookup(ctx context.Context, name string, t Type) (Answer, error) {
-	return Answer{}, ErrTemporary
+	name = strings.ToLower(strings.TrimSuffix(name, "."))
+	if !IsName(name) {
+		return Answer{}, fmt.Errorf("%w: %q", ErrName, name)
+	}
+	key := question{name, t}
+	if a, err, ok := c.cache.get(key); ok {
+		return a, err
+	}
+	var last error
+	for range c.config.Tries {
+		for _, server := range c.config.Servers {
+			msg, err := c.exchange(ctx, key, server)
+			if ctx.Err() != nil {
+				return Answer{}, fmt.Errorf("resolver: %s: %w", name, context.Cause(ctx))
+			}
+			if err != nil {
+				last = fmt.Errorf("%w: %s at %s: %w", ErrTemporary, name, server, err)
+				continue
+			}
+			trusted := c.config.Trust || server.Addr().Unmap().IsLoopback()
+			a, ttl, err := read(msg, key, trusted)
+			if errors.Is(err, ErrTemporary) {
+				last = err
+				continue
+			}
+			c.cache.put(key, a, err, ttl)
+			return a, err
+		}
+	}
+	return Answer{}, last
+}
+
+// udpSize is what we can take by UDP: what fits into one packet nearly everywhere.
+const udpSize = 1232
+
+// exchange asks one server, by TCP if the answer by UDP is cut off. An answer to another question is an error: it could be a forgery.
+func (c *Client) exchange(ctx context.Context, q question, server netip.AddrPort) (*dns.Msg, error) {
+	msg := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), uint16(q.t))
+	msg.AuthenticatedData = true // RFC 6840 §5.7: tell us whether it is authentic
+	msg.SetEdns0(udpSize, false)
+	for _, network := range []string{"udp", "tcp"} {
+		r, err := c.ask(ctx, msg, network, server)
+		if err != nil {
+			return nil, err
+		}
+		if len(r.Question) != 1 || !r.Response || r.Question[0].Qtype != uint16(q.t) || r.Question[0].Qclass != dns.ClassINET ||
+			!strings.EqualFold(r.Question[0].Name, dns.Fqdn(q.name)) {
+			return nil, errors.New("an answer to another question")
+		}
+		if !r.Truncated {
+			return r, nil
+		}
+	}
+	return nil, errors.New("cut off by TCP too")
+}
+
+// ask sends one query. The library minds the deadline of a context, but not its end: closing the connection does.
+func (c *Client) ask(ctx context.Context, msg *dns.Msg, network string, server netip.AddrPort) (*dns.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.config.Timeout)
+	defer cancel()
+	raw, err := new(net.Dialer).DialContext(ctx, network, server.String())
+	if err != nil {
+		return nil, err
+	}
+	defer raw.Close()
+	defer context.AfterFunc(ctx, func() { raw.Close() })()
+	client := dns.Client{Net: network, UDPSize: udpSize, Timeout: c.config.Timeout}
+	r, _, err := client.ExchangeWithConnContext(ctx, msg, &dns.Conn{Conn: raw, UDPSize: udpSize})
+	return r, err
+}
+
+// IsName reports whether s can be looked up: labels of letters, digits, hyphens and underscores, of up to 63 octets each and 253 in all,
+// without a last dot.
+func IsName(s string) bool {
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '-' || c == '_') {
+				return false
+			}
+		}
+	}
+	return true
 }
