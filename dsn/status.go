@@ -122,31 +122,46 @@ func (w *writer) diagnostic(b *bytes.Buffer, rcpt Recipient) {
 	fmt.Fprintf(b, "Diagnostic-Code: %s; %s\r\n", kind, strings.Join(lines, "\r\n\t"))
 }
 
-// replyLines returns a reply as it is on the wire, clean and bounded.
+// replyLines returns a reply as it is on the wire.
 func (w *writer) replyLines(r esmtp.Reply) (lines []string) {
-	if r.Code == 0 {
-		return nil
+	head, texts := w.replyParts(r)
+	for i, text := range texts {
+		mark := "-"
+		if i == len(texts)-1 {
+			mark = " "
+		}
+		lines = append(lines, strings.TrimSpace(strings.Replace(head, " ", mark, 1)+text))
 	}
-	head := strconv.Itoa(r.Code) + "-"
+	return lines
+}
+
+// replyParts returns what each line of a reply begins with, "550 5.1.1 ", and the text of its lines, clean and bounded: at least one, unless
+// there is no reply.
+func (w *writer) replyParts(r esmtp.Reply) (head string, texts []string) {
+	if r.Code == 0 {
+		return "", nil
+	}
+	head = strconv.Itoa(r.Code) + " "
 	if class := r.Code / 100; r.Enh != esmtp.NoEnhanced && r.Enh != (esmtp.Enhanced{}) && class > 1 {
 		head += esmtp.Enhanced{uint16(class), r.Enh[1], r.Enh[2]}.String() + " "
 	}
 	room := maxDiagnostic
 	for _, text := range r.Lines {
-		for line := range strings.Lines(text + "\n") {
-			line = head + strings.TrimSpace(w.clean(line))
-			if room -= len(line); room < 0 {
-				break
+		for line := range strings.Lines(text) {
+			line = w.cut(strings.TrimSpace(w.clean(line)), min(900, room))
+			if line != "" {
+				texts = append(texts, line)
+				room -= len(line) + len(head)
 			}
-			lines = append(lines, w.cut(line, 900))
+			if room <= 0 {
+				return head, texts
+			}
 		}
 	}
-	if len(lines) == 0 {
-		lines = append(lines, head)
+	if len(texts) == 0 {
+		texts = append(texts, "")
 	}
-	last := len(lines) - 1
-	lines[last] = strings.TrimSpace(lines[last][:3] + " " + lines[last][4:])
-	return lines
+	return head, texts
 }
 
 // cut shortens a line, at a rune.

@@ -85,10 +85,8 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 
 // reason is who said what.
 func (w *writer) reason(rcpt Recipient) string {
-	if rcpt.Reply.Code == 0 {
-		return ""
-	}
-	said := strings.Join(w.replyLines(rcpt.Reply), " ")
+	head, texts := w.replyParts(rcpt.Reply)
+	said := head + strings.Join(texts, " / ")
 	if rcpt.RemoteMTA == "" {
 		return said
 	}
