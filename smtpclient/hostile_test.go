@@ -283,6 +283,9 @@ func FuzzServer(f *testing.F) {
 			t.Fatal(err)
 		}
 		sent := string(conn.Output()[before:])
+		if conn.Closed() {
+			sent = strings.TrimSuffix(sent, "\r") // the server answered early, and the connection was closed between two blocks
+		}
 		if c.tls == nil && strings.ContainsAny(strings.ReplaceAll(sent, "\r\n", ""), "\r\n") {
 			t.Fatalf("bare CR or LF: %q", sent)
 		}
