@@ -112,12 +112,11 @@ func Wanted(to esmtp.Path, a Action) bool {
 	return n&esmtp.NotifySuccess != 0
 }
 
-// New makes the message. It reads from original, which must begin with the header, no more than it can use, and keeps that in memory. Its
-// errors are [ErrNobody] and those of original.
-func New(r Report, original io.Reader) (*Message, error) { return nil, ErrNobody }
-
 // WriteTo writes the message: lines end with CRLF, dots are not stuffed. It can be called again.
 func (m *Message) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(m.content.Bytes())
 	return int64(n), err
 }
+
+// Len returns how long the message is, in octets.
+func (m *Message) Len() int { return m.content.Len() }

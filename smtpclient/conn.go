@@ -30,6 +30,7 @@ type Conn struct {
 
 	data      *DataWriter // the message that is being sent
 	user      bool        // logged in
+	speaking  bool        // for another client, after XCLIENT
 	inMail    bool        // after MAIL
 	binary    bool        // MAIL said BODY=BINARYMIME
 	chunkCR   bool        // the last chunk ended in a CR

@@ -195,7 +195,9 @@ func (w *DataWriter) send(block []byte) error {
 	case f.err == nil && f.reply.Code >= 400:
 		_, refused := judge(w.verb, f.reply, 0)
 		return refused
-	case f.err != nil && errors.Is(err, errEarly):
+	case f.err == nil:
+		err = fmt.Errorf("%w: %w before the end of the message", ErrBadReply, f.reply)
+	case errors.Is(err, errEarly):
 		err = f.err
 	}
 	return c.lost(w.verb, err)

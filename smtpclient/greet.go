@@ -19,6 +19,9 @@ func (c *Conn) readGreeting() (err error) {
 // sayHello says EHLO, or to a server that doesn't know it HELO (RFC 5321 §3.2). LMTP has LHLO and nothing else (RFC 2033 §4.1).
 func (c *Conn) sayHello() error {
 	name := c.opts.localName(c.raw.LocalAddr())
+	if x := c.opts.XClient; c.speaking && isVisible(x.HELO) {
+		name = x.HELO
+	}
 	verb := "EHLO "
 	if c.opts.LMTP {
 		verb = "LHLO "

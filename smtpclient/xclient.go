@@ -14,7 +14,7 @@ type XClient struct {
 	Name  string         // its host name
 	Addr  netip.AddrPort // its address; a port of 0 is not sent
 	Dest  netip.AddrPort // the address that it connected to
-	HELO  string         // what it called itself
+	HELO  string         // what it called itself; we say EHLO with it then, as that counts for more than the attribute
 	Proto string         // "SMTP" or "ESMTP"
 	Login string         // whom it logged in as
 }
@@ -42,6 +42,7 @@ func (c *Conn) xclient() error {
 	if _, err := c.command(a.line, 0); err != nil {
 		return err
 	}
+	c.speaking = true
 	return c.sayHello()
 }
 

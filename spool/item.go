@@ -48,8 +48,9 @@ type Item struct {
 	Checksum uint32 `json:"crc32c,omitempty"` // of the body, set by the spool
 	Chunks   int    `json:"chunks,omitempty"` // rows of the body in the database, set by the spool; 0: it is a file
 
+	Items int `json:"items,omitempty"` // how many the message had when it was committed, set by the spool
+
 	lease int64 // the fence of a leased item: it is settled by who leased it, or not at all
-	alone bool  // the message has no other items
 }
 
 // Created is when the item was committed.

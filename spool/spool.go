@@ -49,8 +49,8 @@ type Spool interface {
 	// Ready returns a channel that is closed when there may be more to lease than at the last call of Lease: something was committed, moved
 	// or settled. Take it before Lease. What becomes due by time alone is told by NextDue.
 	Ready() <-chan struct{}
-	// NextDue is when the next item becomes due: in the past if there is one now that is not held back by a limit; the zero Time if there
-	// is none. With PostgreSQL it is never later than a second from now, since other processes may commit.
+	// NextDue is when the next item becomes due: now or in the past if there is one now, unless the last Lease left it because of a
+	// limit or an excluded route; the zero Time if there is none. With PostgreSQL it is never later than a second from now, since other processes may commit.
 	NextDue() time.Time
 	// Lease takes items that are due, fairly over their routes, those of higher priority first: they are Sending until settled, returned, or
 	// until the lease ends. No items and no error: there is none.

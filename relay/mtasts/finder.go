@@ -1,6 +1,7 @@
 package mtasts
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -112,7 +113,7 @@ var errPaused = errors.New("mtasts: tried a moment ago")
 
 // refresh fetches the policy once for all who wait for it, and keeps it. It goes on if the one who asked first goes away.
 func (f *Finder) refresh(ctx context.Context, domain, id string) (Entry, error) {
-	if _, paused := f.failed.Get(domain + " " + id); paused {
+	if _, paused := f.failed.Get(domain); paused {
 		return Entry{}, errPaused
 	}
 	done := f.flights.DoChan(domain, func() (any, error) {
@@ -120,7 +121,7 @@ func (f *Finder) refresh(ctx context.Context, domain, id string) (Entry, error) 
 		defer cancel()
 		p, err := f.fetch(ctx, domain)
 		if err != nil {
-			f.failed.Put(domain+" "+id, struct{}{}, time.Now().Add(pause))
+			f.failed.Put(domain, struct{}{}, time.Now().Add(pause))
 			f.Logger.Warn("an MTA-STS policy can't be fetched", "domain", domain, "error", err.Error())
 			return Entry{}, err
 		}
@@ -172,7 +173,7 @@ func (f *Finder) dialPublic(ctx context.Context, network, address string) (net.C
 	v4, err4 := f.Resolver.Lookup(ctx, host, resolver.A)
 	v6, err6 := f.Resolver.Lookup(ctx, host, resolver.AAAA)
 	addrs := slices.DeleteFunc(slices.Concat(v4.Addrs, v6.Addrs), func(a netip.Addr) bool { return !f.AllowPrivate && !resolver.IsPublic(a) })
-	err = cmpErr(err4, err6, fmt.Errorf("mtasts: %s has no public address", host))
+	err = cmp.Or(err4, err6, fmt.Errorf("mtasts: %s has no public address", host))
 	for _, a := range addrs[:min(len(addrs), 4)] {
 		conn, dialErr := (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, net.JoinHostPort(a.String(), port))
 		if dialErr == nil {
@@ -181,9 +182,4 @@ func (f *Finder) dialPublic(ctx context.Context, network, address string) (net.C
 		err = dialErr
 	}
 	return nil, err
-}
-
-// cmpErr returns the first error that is one.
-func cmpErr(errs ...error) error {
-	return errs[slices.IndexFunc(errs, func(err error) bool { return err != nil })]
 }

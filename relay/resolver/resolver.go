@@ -13,6 +13,8 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+
+	"github.com/miekg/dns"
 )
 
 // Type is a type of records.
@@ -27,6 +29,9 @@ const (
 	AAAA  Type = 28
 	TLSA  Type = 52
 )
+
+// String returns the name of the type, "MX".
+func (t Type) String() string { return dns.Type(t).String() }
 
 // Errors of a lookup; match them with errors.Is. That a name exists without records of the type is no error.
 var (

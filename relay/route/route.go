@@ -154,7 +154,7 @@ func (r *Router) address(hop Hop, addr netip.Addr) ([]Host, error) {
 			return nil, fmt.Errorf("route: %s: %w", addr, errPrivate)
 		}
 	}
-	return []Host{{Hop: hop, Peer: tlspolicy.Peer{Port: hop.Port, MXSecure: true}, Addrs: []netip.AddrPort{netip.AddrPortFrom(addr, hop.Port)}}}, nil
+	return []Host{{Hop: hop, Peer: tlspolicy.Peer{Host: addr.String(), Canonical: addr.String(), Port: hop.Port, MXSecure: true}, Addrs: []netip.AddrPort{netip.AddrPortFrom(addr, hop.Port)}}}, nil
 }
 
 // beforeUs leaves the hosts that are more preferred than we are (RFC 5321 §5.1): our name or our address is in the list, and whoever

@@ -10,7 +10,6 @@
 package tlspolicy
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 
@@ -29,13 +28,18 @@ const (
 	None                       // in the clear
 )
 
+// String returns "opportunistic", "required", "verified" or "none".
+func (l Level) String() string {
+	return [...]string{"opportunistic", "required", "verified", "none"}[l]
+}
+
 // Peer is the host that a connection goes to, as far as TLS is concerned.
 type Peer struct {
 	// Domain is the recipients' domain if Host comes from its MX records, or is itself for lack of them; else, for a configured host or an
 	// address, "".
 	Domain string
 
-	// Host is the name of the host: "mx.example.org". For an address literal it is "".
+	// Host is the name of the host: "mx.example.org", or its address if it has no name: "192.0.2.1". For a Unix socket it is "".
 	Host string
 
 	// Canonical is where Host's CNAMEs led; Host itself if there are none.
@@ -72,13 +76,17 @@ const (
 	MTASTSTest               // RFC 8461 in mode testing: the policy asks for more than what is done
 )
 
+// String returns "configured", "dane", "mta-sts" or "mta-sts-testing".
+func (s Source) String() string {
+	return [...]string{"configured", "dane", "mta-sts", "mta-sts-testing"}[s]
+}
+
 // Policy is how to connect to one host.
 type Policy struct {
 	Mode   Mode
 	Source Source
 
-	// Config is for tls.Client; nil if Mode is Never. The handshake fails if the host doesn't prove what it must. It is shared: don't change
-	// it, or clone it.
+	// Config is for tls.Client; nil if Mode is Never. The handshake fails if the host doesn't prove what it must. It is the caller's own.
 	Config *tls.Config
 
 	// Verified says that a host with which the handshake succeeds has proved who it is; else TLS is only encryption.
@@ -104,13 +112,4 @@ type Policies struct {
 
 	// Certificate is shown to servers that ask for one. Nil: none.
 	Certificate *tls.Certificate
-}
-
-// For finds the policy for one host. The message asks for more with requireTLS (RFC 8689): a host that proves its name, of which it is
-// sure that the domain named it, by DNSSEC or MTA-STS; the caller looks whether the server offers REQUIRETLS.
-//
-// An error wraps an [esmtp.Reply], which [esmtp.ReplyOf] finds, for this host: a temporary one if the policy could not be found out or doesn't
-// let us deliver to this host (another one may do), a permanent one only for requireTLS.
-func (p *Policies) For(ctx context.Context, peer Peer, level Level, requireTLS bool) (Policy, error) {
-	return Policy{}, nil
 }
