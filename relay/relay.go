@@ -138,7 +138,7 @@ const (
 
 // Attempt is what Observer is told.
 type Attempt struct {
-	Item     *spool.Item   // as it was before; don't change it
+	Item     *spool.Item   // as it was settled; don't change it
 	Hop      string        // the last that was tried, "" if none could be
 	Host     string        // that answered last
 	TLS      string        // "", or the version: "TLS 1.3"

@@ -69,11 +69,10 @@ func (r *Relay) finish(a *attempt) {
 	}
 	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
 	r.logAttempt(a)
-	reports := a.reports(now)
+	r.settle(item, a.reports(now), nil)
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
-	r.settle(item, reports, nil)
 }
 
 // overrule asks OnFailure about those that were not accepted.
