@@ -188,7 +188,11 @@ type rig struct {
 	attempts chan relay.Attempt
 	dialled  []string
 	mu       sync.Mutex
+	events   *spool.Subscription
 }
+
+// spooled returns the events of the spool so far.
+func (r *rig) spooled() <-chan spool.Event { return r.events.C }
 
 // newRig makes a relay that knows domains, and leads fake addresses to servers of the test.
 func newRig(t *testing.T, d dns, servers map[string]string) *rig {
@@ -198,7 +202,8 @@ func newRig(t *testing.T, d dns, servers map[string]string) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { s.Close() })
-	r := &rig{t: t, attempts: make(chan relay.Attempt, 1000)}
+	r := &rig{t: t, attempts: make(chan relay.Attempt, 1000), events: s.Subscribe(1000)}
+	t.Cleanup(r.events.Close)
 	r.Relay = &relay.Relay{
 		Spool: s, Hostname: "relay.example", Router: &route.Router{Resolver: d},
 		Schedule: relay.Schedule{Retry: []time.Duration{time.Millisecond}},
