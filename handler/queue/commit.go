@@ -210,9 +210,10 @@ func utf8Safe(address string) bool {
 }
 
 var (
-	replyFull  = esmtp.Deny(452, 4, 3, 1, "Insufficient system storage") // RFC 5321 §4.2.3
-	replyError = esmtp.Deny(451, 4, 3, 0, "Message can't be queued now, try again later")
-	replyLoop  = esmtp.Deny(554, 5, 4, 6, "Too many hops, this message goes round in circles") // RFC 5321 §6.3
+	replyFull     = esmtp.Deny(452, 4, 3, 1, "Insufficient system storage") // RFC 5321 §4.2.3
+	replyError    = esmtp.Deny(451, 4, 3, 0, "Message can't be queued now, try again later")
+	replyNotYours = esmtp.Deny(550, 5, 7, 1, "Only users who are logged in can have mail held")
+	replyLoop     = esmtp.Deny(554, 5, 4, 6, "Too many hops, this message goes round in circles") // RFC 5321 §6.3
 )
 
 // refuse is the reply to an error of the spool. It is ours alone: the client is told only whether there is no room.

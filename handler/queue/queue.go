@@ -57,7 +57,7 @@ type layer struct {
 }
 
 // EHLO offers what a queue can do: notifications, a time by which to deliver, TLS all the way, and, where users log in, a time before which not to
-// deliver, which the engine offers to nobody else (RFC 4865 §4.2), and priorities.
+// deliver, and priorities.
 func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	r := l.Handler.EHLO(s, domain)
 	if !r.Accepted() || len(r.Lines) == 0 {
@@ -68,6 +68,14 @@ func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 		r.Lines = append(r.Lines, futureRelease(time.Now()), "MT-PRIORITY MIXER")
 	}
 	return r
+}
+
+// MAIL keeps what is for users from others.
+func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
+	if _, ok := from.ReleaseAt(time.Now()); ok && s.User() == "" {
+		return replyNotYours // RFC 4865 §9: a server that lets anybody store mail lets anybody fill its disk
+	}
+	return l.Handler.MAIL(s, from)
 }
 
 // HEADER writes a field as it came, and counts the servers on the way.

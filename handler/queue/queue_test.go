@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ type rig struct {
 	queue *queue.Queue
 	above above
 	lmtp  bool
+	local net.Addr // that clients connect to; nil: port 25
 }
 
 func newRig(t *testing.T) *rig {
@@ -59,14 +61,24 @@ func newRig(t *testing.T) *rig {
 
 func (r *rig) run(script string) {
 	r.t.Helper()
-	esmtptest.Run(r.t, &esmtp.Server{
-		Hostname: "mx.example.org", LMTP: r.lmtp, AllowInsecureAuth: true, RequireAuth: len(r.above.mechanisms) > 0,
+	srv := &esmtp.Server{
+		Hostname: "mx.example.org", LMTP: r.lmtp, AllowInsecureAuth: true,
 		NewHandler: esmtp.Stack(func(_ *esmtp.Session, next esmtp.Handler) esmtp.Handler {
 			a := r.above
 			a.Handler = next
 			return &a
 		}, r.queue.NewLayer),
-	}, script)
+	}
+	if r.local == nil {
+		esmtptest.Run(r.t, srv, script)
+		return
+	}
+	client, conn := esmtptest.PipeAddr(esmtptest.ClientAddr, r.local)
+	done := make(chan error)
+	go func() { done <- srv.ServeConn(conn) }()
+	esmtptest.NewClient(r.t, client).Run(script)
+	client.Close()
+	<-done
 }
 
 // items lists what is in the spool: state, sender, route, hops, recipients with their state.
@@ -254,11 +266,20 @@ func TestLoopsAreStopped(t *testing.T) {
 	}
 }
 
-// RFC 4865, RFC 6710: only who is logged in can have mail held, or put before that of others.
+// RFC 4865, RFC 6710: only who is logged in can have mail held, or put before that of others. On port 25 the first isn't offered at all.
 func TestHoldAndPriorityAreForUsers(t *testing.T) {
 	r := newRig(t)
 	r.above.mechanisms = []string{"PLAIN"}
-	r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: EHLO client.example\nS: 250-*\nS: ...\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600 MT-PRIORITY=4\nS: 250 *\n" +
+	r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
+	const held = "C: MAIL FROM:<ann@example.org> HOLDFOR=3600\n"
+	r.run(hello + held + "S: 550 5.7.1 *\nC: MAIL FROM:<ann@example.org> MT-PRIORITY=4\nS: 250 *\nC: RCPT TO:<bob@example.net>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
+	if it, _ := r.first(); it.Priority != 0 {
+		t.Errorf("somebody got the priority %d", it.Priority)
+	}
+	r = newRig(t)
+	r.above.mechanisms = []string{"PLAIN"}
+	r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
+	r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600 MT-PRIORITY=4\nS: 250 *\n" +
 		"C: RCPT TO:<bob@example.net>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
 	it, _ := r.first()
 	if wait := time.Until(it.Due); wait < 59*time.Minute || wait > time.Hour || it.Priority != 4 || it.Origin.User != "ann" || it.Expires.Before(it.Due.Add(100*time.Hour)) {
