@@ -124,6 +124,7 @@ func TestAUTH(t *testing.T) {
 		{mech: "SCRAM-SHA-256 SCRAM-SHA-256-PLUS PLAIN", auth: good},
 		{mech: "OAUTHBEARER", auth: smtpclient.Auth{User: "a=n,n", Token: "token"}},
 		{mech: "XOAUTH2", auth: smtpclient.Auth{User: "ann", Token: "token"}},
+		{mech: "XOAUTH2", auth: smtpclient.Auth{User: strings.Repeat("a", 600), Token: "token"}},
 		{mech: "PLAIN", auth: smtpclient.Auth{User: "ann", Password: "wrong"}, class: smtpclient.Permanent},
 		{mech: "SCRAM-SHA-256", auth: smtpclient.Auth{User: "ann", Password: "wrong"}, class: smtpclient.Permanent},
 		{mech: "OAUTHBEARER", auth: smtpclient.Auth{User: "ann", Token: "stale"}, class: smtpclient.Permanent},
