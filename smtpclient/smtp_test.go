@@ -200,13 +200,18 @@ func TestLMTPOverAUnixSocket(t *testing.T) {
 	}
 }
 
+type emptyReader struct{}
+
+func (emptyReader) Read([]byte) (int, error) { return 0, nil }
+
 // A body that can't be read to its end is not delivered, and the cause is there.
 func TestABodyThatFailsIsNotDelivered(t *testing.T) {
-	for _, m := range []smtpclient.Message{{}, {Size: 100 << 10}, {Type: esmtp.BodyBinaryMIME}} {
+	fails, nothing := iotest.ErrReader(io.ErrNoProgress), emptyReader{}
+	for _, m := range []smtpclient.Message{{Body: fails}, {Size: 100 << 10, Body: fails}, {Type: esmtp.BodyBinaryMIME, Body: fails}, {Body: nothing}} {
 		box := &inbox{}
 		c := dial(t, serve(t, box, nil), nil)
 		m.To = paths(t, "bob@x.example")
-		m.Body = io.MultiReader(strings.NewReader(strings.Repeat(text, 2000)), iotest.ErrReader(io.ErrNoProgress))
+		m.Body = io.MultiReader(strings.NewReader(strings.Repeat(text, 2000)), m.Body)
 		_, err := c.Send(t.Context(), &m)
 		var e *smtpclient.Error
 		if !errors.Is(err, io.ErrNoProgress) || !errors.As(err, &e) || e.Class != smtpclient.Temporary || c.Usable() || len(box.messages) > 0 {
