@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"io"
 	"net"
@@ -238,5 +239,34 @@ func TestAnEarlyReplyIsNoticedInTLS(t *testing.T) {
 	_, err, took := try(t, server, &Options{ImplicitTLS: true, TLSConfig: trusting.Clone()}, 1<<20)
 	if esmtp.ReplyOf(err).Code != 552 || took > time.Second {
 		t.Error(err, took)
+	}
+}
+
+// Without PIPELINING nothing is said after a MAIL that was refused, and nothing is written to a server that took no recipient.
+func TestNothingIsSaidInVain(t *testing.T) {
+	server := script{"220 mx\r\n", "EHLO", "250 mx\r\n", "MAIL", "550 a\r\n", "RSET", "250 b\r\n"}
+	if _, err, took := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
+		t.Error(err, took)
+	}
+	server = script{"220 mx\r\n", "EHLO", "250 mx\r\n", "MAIL", "250 a\r\n", "RCPT", "550 a\r\n", "RSET", "250 b\r\n"}
+	if _, err, took := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
+		t.Error(err, took)
+	}
+}
+
+// A server says how much work a login by SCRAM is: it can't have us work for hours.
+func TestALoginHasBoundedWork(t *testing.T) {
+	server := func(conn net.Conn) {
+		script{"220 mx\r\n", "EHLO", "250-mx\r\n250 AUTH SCRAM-SHA-1\r\n"}.play(conn)
+		line, _ := bufio.NewReader(conn).ReadString('\n')
+		first, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(strings.TrimPrefix(line, "AUTH SCRAM-SHA-1 ")))
+		_, nonce, _ := strings.Cut(string(first), "r=")
+		challenge := "r=" + nonce + "x,s=c2FsdA==,i=2000000000"
+		io.WriteString(conn, "334 "+base64.StdEncoding.EncodeToString([]byte(challenge))+"\r\n")
+	}
+	var e *Error
+	_, err, _ := try(t, server, &Options{Auth: &Auth{User: "ann", Password: "secret"}, Timeouts: Timeouts{Command: time.Second}}, 10)
+	if !errors.As(err, &e) || e.Verb != "AUTH" || !errors.Is(err, errChallenge) {
+		t.Error(err)
 	}
 }

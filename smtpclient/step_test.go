@@ -74,7 +74,10 @@ func TestStepByStep(t *testing.T) {
 			t.Error(err)
 		}
 		begin()
-		if _, err := c.Bdat(ctx, []byte("a\nb"), false); !errors.Is(err, smtpclient.ErrBareNewline) || c.Usable() {
+		if _, err := c.Bdat(ctx, []byte("a: b\r"), false); err != nil {
+			t.Error(err) // its LF may come with the next
+		}
+		if _, err := c.Bdat(ctx, []byte("\n\r"), true); !errors.Is(err, smtpclient.ErrBareNewline) || c.Usable() {
 			t.Error(err)
 		}
 	}
