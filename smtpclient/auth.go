@@ -84,10 +84,14 @@ func (c *Conn) authenticate(name string, next mechanism) (esmtp.Reply, error) {
 	if err != nil {
 		return esmtp.Reply{}, localError("AUTH", err)
 	}
+	late := false // the initial response is too long for a command, and so comes when it is asked for
 	if response != nil {
-		line += " " + or(base64.StdEncoding.EncodeToString(response), "=")
+		initial := " " + or(base64.StdEncoding.EncodeToString(response), "=")
+		if late = len(line)+len(initial) > 510; !late {
+			line += initial
+		}
 	}
-	for step := 1; step <= maxSteps; step++ {
+	for step := 1; step <= maxSteps; {
 		reply, err := c.secret(line)
 		if err != nil || reply.Code != 334 {
 			if err == nil {
@@ -96,9 +100,11 @@ func (c *Conn) authenticate(name string, next mechanism) (esmtp.Reply, error) {
 			return reply, c.distrust(err)
 		}
 		challenge, err := base64.StdEncoding.DecodeString(strings.TrimSpace(reply.Lines[0]))
-		if err == nil {
+		if err == nil && !late {
 			response, err = next(step, challenge)
+			step++
 		}
+		late = false
 		if line = base64.StdEncoding.EncodeToString(response); err != nil {
 			c.secret("*")
 			return esmtp.Reply{}, c.distrust(err)

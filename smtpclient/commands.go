@@ -2,6 +2,7 @@ package smtpclient
 
 import (
 	"context"
+	"crypto/tls"
 	"slices"
 	"strings"
 
@@ -62,6 +63,9 @@ func (c *Conn) Quit(ctx context.Context) error {
 	c.opts.Timeouts.Command = c.opts.Timeouts.Quit
 	_, err := c.do(ctx, "QUIT")
 	if err == nil {
+		if conn, ok := c.conn.(*tls.Conn); ok {
+			conn.CloseWrite() // within the deadline of QUIT itself
+		}
 		c.err = &Error{Class: Network, Verb: "QUIT", Reply: replyLost, Local: true, Err: ErrClosed}
 	}
 	return err

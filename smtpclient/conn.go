@@ -42,7 +42,8 @@ type Conn struct {
 }
 
 // Dial connects to a server, and does all that comes before the first message: greeting, EHLO, TLS, XCLIENT, AUTH. The network is "tcp", "tcp4",
-// "tcp6" or "unix", the address as for [net.Dial]. options may be nil. What can go wrong is an [*Error]; there is no connection then.
+// "tcp6" or "unix", the address as for [net.Dial]. options may be nil. What can go wrong is an [*Error]; there is no connection then. Whatever its Class, it concerns the server
+// and not any message: try another, or again later.
 func Dial(ctx context.Context, network, address string, options *Options) (*Conn, error) {
 	opts := options.withDefaults()
 	dialer := net.Dialer{Timeout: opts.Timeouts.Connect}

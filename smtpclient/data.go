@@ -15,7 +15,7 @@ import (
 // blocks are the buffers of messages that are being sent.
 var blocks = sync.Pool{New: func() any { b := make([]byte, 0, blockSize); return &b }}
 
-// DataWriter takes a message: Write it, then End. While there is one the connection does nothing else. It is for one goroutine.
+// DataWriter takes a message: Write it, then End, or Abort. While there is one the connection does nothing else. It is for one goroutine.
 //
 // Its Write takes pieces of any length. Dots and the end of data are its own affair. A bare CR or LF is [ErrBareNewline], and as the server
 // must not take the part of a message for the whole, that closes the connection, as does every other error.

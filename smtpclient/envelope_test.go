@@ -106,6 +106,23 @@ func TestParametersAreThoseThatWereOffered(t *testing.T) {
 	}
 }
 
+// An original recipient in UTF-8 goes as ASCII where it has to (RFC 6533 §3).
+func TestAnInternationalOriginalRecipient(t *testing.T) {
+	for _, without := range []string{"SMTPUTF8", "-"} {
+		box := &inbox{without: []string{without}}
+		c := dial(t, serve(t, box, nil), nil)
+		to := path(t, "bob@x.example", "ORCPT=utf-8;bücher@x.example")
+		_, err := c.Send(t.Context(), &smtpclient.Message{To: []esmtp.Path{to}, Body: strings.NewReader(text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind, addr := box.messages[0].to[0].ORcpt()
+		if raw := box.messages[0].to[0].Params(); kind != "utf-8" || addr != "bücher@x.example" || !strings.Contains(raw, `b\x{FC}cher`) {
+			t.Errorf("%s: %q %q %q", without, kind, addr, raw)
+		}
+	}
+}
+
 // What a message needs and the server lacks is told before anything of it is sent.
 func TestWhatAMessageNeeds(t *testing.T) {
 	for _, test := range []struct {

@@ -43,7 +43,7 @@ func listen() (addr string, stop func()) {
 	return l.Addr().String(), func() { srv.Close(); <-done }
 }
 
-func ExampleConn_Send() {
+func Example() {
 	addr, stop := listen()
 	defer stop()
 

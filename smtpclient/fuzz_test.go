@@ -35,7 +35,8 @@ func plainReply(data string) (code int, lines []string, ok bool) {
 // the octets come.
 func FuzzReply(f *testing.F) {
 	for _, seed := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "250\n", "250-2.1.0 a\r\n250 2.1.0\r\n", "550 5.7.1 no\r\nrest", "250-a\r\n251 b\r\n",
-		"999 x\r\n", "25 x\r\n", "250_x\r\n", "250 \x00\x7f\xff\r\n", "354-5.7.1 x\r\n354 5.7.1\r\n", "550 5.7.1x\r\n", "550 5.1234.1 x\r\n", "450 5.1.1 x\r\n", "250 a\rb\r\n"} {
+		"999 x\r\n", "25 x\r\n", "250_x\r\n", "250 \x00\x7f\xff\r\n", "354-5.7.1 x\r\n354 5.7.1\r\n", "550 5.7.1x\r\n", "550 5.1234.1 x\r\n", "450 5.1.1 x\r\n", "250 a\rb\r\n",
+		strings.Repeat("220-\n", 20) + "220 x\n"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -42,8 +42,11 @@ type sending struct {
 
 // run carries out the transaction. Its error concerns all recipients that nothing else is known of.
 func (s *sending) run() (err error) {
-	if len(s.m.To) == 0 {
+	switch {
+	case len(s.m.To) == 0:
 		return nil
+	case s.m.Body == nil:
+		return localError("MAIL", fmt.Errorf("%w: no body", ErrArgument))
 	}
 	if s.plan, err = s.c.plan(s.m); err != nil {
 		return err
@@ -212,10 +215,15 @@ func (s *sending) stream() ([]esmtp.Reply, error) {
 	}
 	block := blocks.Get().(*[]byte)
 	defer blocks.Put(block)
-	buf, octets := (*block)[:blockSize/2], int64(0)
+	buf, octets, idle := (*block)[:blockSize/2], int64(0), 0
 	for {
 		n, err := s.m.Body.Read(buf)
 		octets += int64(n)
+		if idle++; n > 0 {
+			idle = 0
+		} else if err == nil && idle == 100 {
+			err = io.ErrNoProgress
+		}
 		if s.m.Size > 0 && (octets > s.m.Size || err == io.EOF && octets < s.m.Size) {
 			err = ErrSize
 		} else if n > 0 {

@@ -3,10 +3,14 @@ package smtpclient_test
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
@@ -168,5 +172,50 @@ func TestAMessageComesOctetForOctet(t *testing.T) {
 	}
 	if c.Messages() != 2 || c.Usable() {
 		t.Error(c.Messages(), c.Usable())
+	}
+}
+
+func TestLMTPOverAUnixSocket(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &esmtp.Server{Hostname: "mx.example.org", LMTP: true, Logger: esmtptest.NewLogger(t)}
+	var wg sync.WaitGroup
+	wg.Go(func() { srv.Serve(l) })
+	defer wg.Wait()
+	defer srv.Close()
+	c, err := smtpclient.Dial(t.Context(), "unix", socket, &smtpclient.Options{LMTP: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if _, err := c.Send(t.Context(), &smtpclient.Message{To: paths(t, "bob@x.example"), Body: strings.NewReader(text)}); err != nil {
+		t.Error(err)
+	}
+	var e *smtpclient.Error
+	if _, err := smtpclient.Dial(t.Context(), "unix", socket+"none", nil); !errors.As(err, &e) || e.Class != smtpclient.Network || e.Verb != "connect" {
+		t.Error(err)
+	}
+}
+
+type emptyReader struct{}
+
+func (emptyReader) Read([]byte) (int, error) { return 0, nil }
+
+// A body that can't be read to its end is not delivered, and the cause is there.
+func TestABodyThatFailsIsNotDelivered(t *testing.T) {
+	fails, nothing := iotest.ErrReader(io.ErrNoProgress), emptyReader{}
+	for _, m := range []smtpclient.Message{{Body: fails}, {Size: 100 << 10, Body: fails}, {Type: esmtp.BodyBinaryMIME, Body: fails}, {Body: nothing}} {
+		box := &inbox{}
+		c := dial(t, serve(t, box, nil), nil)
+		m.To = paths(t, "bob@x.example")
+		m.Body = io.MultiReader(strings.NewReader(strings.Repeat(text, 2000)), m.Body)
+		_, err := c.Send(t.Context(), &m)
+		var e *smtpclient.Error
+		if !errors.Is(err, io.ErrNoProgress) || !errors.As(err, &e) || e.Class != smtpclient.Temporary || c.Usable() || len(box.messages) > 0 {
+			t.Error(err)
+		}
 	}
 }

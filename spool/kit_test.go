@@ -13,6 +13,7 @@ import (
 // engines are the databases that the tests run with: each opens a new, empty spool at a URL.
 func engines(t *testing.T, test func(t *testing.T, url string)) {
 	t.Run("sqlite", func(t *testing.T) { test(t, "sqlite://"+t.TempDir()) })
+	t.Run("postgres", func(t *testing.T) { test(t, postgresURL(t)) })
 }
 
 func openTest(t testing.TB, url string, o *Options) *store {

@@ -23,8 +23,10 @@ type lanes struct {
 	skipped int                // of those, how many the last Lease left because their routes were excluded
 	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
 	leased  map[ID]*leased
-	inRoute map[string]int // how many of a route are leased
-	expiry  time.Time      // no lease ends before
+	recent  map[ID]struct{} // released since the last fetch began, which may see them as they were
+	inRoute map[string]int  // how many of a route are leased
+	expiry  time.Time       // no lease ends before
+	taken   int             // lanes that are
 	wake    chan struct{}
 }
 
@@ -50,7 +52,8 @@ type lane struct {
 	where  laneWhere
 	index  int           // in waiting
 	elem   *list.Element // in ready
-	added  bool          // something came while it was taken
+	added  bool          // something came while it was taken,
+	first  position      // and this was the first of it
 }
 
 type laneWhere uint8
@@ -72,7 +75,7 @@ type leased struct {
 
 func newLanes() *lanes {
 	return &lanes{
-		all: map[laneKey]*lane{}, parked: map[string][]*lane{}, leased: map[ID]*leased{}, inRoute: map[string]int{},
+		all: map[laneKey]*lane{}, parked: map[string][]*lane{}, leased: map[ID]*leased{}, recent: map[ID]struct{}{}, inRoute: map[string]int{},
 		wake: make(chan struct{}),
 	}
 }
@@ -93,19 +96,18 @@ func (l *lanes) addLocked(key laneKey, pos position) {
 		l.place(ln)
 		return
 	}
+	if ln.where == laneTaken { // Lease reads from cursor on; put looks at first
+		if !ln.added || pos.compare(ln.first) < 0 {
+			ln.added, ln.first = true, pos
+		}
+		return
+	}
 	if pos.compare(ln.cursor) <= 0 {
 		ln.cursor = pos.before()
 	}
-	if pos.due < ln.next || ln.where == laneTaken {
-		ln.next = min(ln.next, pos.due)
-		switch ln.where {
-		case laneTaken:
-			if !ln.added {
-				ln.added, ln.next, ln.cursor = true, pos.due, pos.before()
-			} else if pos.compare(ln.cursor) <= 0 {
-				ln.cursor = pos.before()
-			}
-		case laneWaiting:
+	if pos.due < ln.next {
+		ln.next = pos.due
+		if ln.where == laneWaiting {
 			heap.Fix(&l.waiting, ln.index)
 		}
 	}
@@ -155,6 +157,7 @@ func (l *lanes) take(now int64, want int, o *LeaseOptions) (ln *lane, n int) {
 			}
 			if n > 0 {
 				ln.where, ln.added = laneTaken, false
+				l.taken++
 				return ln, n
 			}
 			ln.where = laneParked
@@ -170,14 +173,18 @@ func (l *lanes) take(now int64, want int, o *LeaseOptions) (ln *lane, n int) {
 func (l *lanes) put(ln *lane, next int64, cursor position, none bool, now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.taken--; l.taken == 0 {
+		clear(l.recent)
+	}
 	switch {
-	case ln.added: // after the lane was read, or before: look again
-		if !none {
+	case ln.added: // before or after the lane was read: look again
+		if ln.next = ln.first.due; !none {
 			ln.next = min(ln.next, next)
 		}
-		if cursor.compare(ln.cursor) < 0 {
-			ln.cursor = cursor
+		if ln.cursor = cursor; ln.first.compare(cursor) <= 0 {
+			ln.cursor = ln.first.before()
 		}
+		l.signal() // others may have looked while it was taken
 	case none:
 		delete(l.all, ln.laneKey)
 		return
@@ -220,6 +227,9 @@ func (l *lanes) releaseLocked(id ID) *leased {
 		return nil
 	}
 	delete(l.leased, id)
+	if l.taken > 0 {
+		l.recent[id] = struct{}{}
+	}
 	if le.token == 0 {
 		return le
 	}
@@ -308,7 +318,8 @@ func (l *lanes) isHeld(id ID) (held, onLease bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	le := l.leased[id]
-	return le != nil, le != nil && le.token != 0
+	_, recent := l.recent[id]
+	return le != nil || recent, le != nil && le.token != 0
 }
 
 // signal closes the channel of Ready. It is called with mu held.

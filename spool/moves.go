@@ -114,7 +114,7 @@ func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 	}
 	for _, it := range moved {
 		if it.State == Queued {
-			s.lanes.add(it.lane(), it.position())
+			s.enqueue(it)
 		}
 		s.hub.tell(m.event, it)
 	}

@@ -61,7 +61,7 @@ func (t *tx) delete(ctx context.Context, items []*Item) error {
 	}
 	var single, shared []any
 	for _, it := range items {
-		if it.Items > 1 {
+		if it.Items > 1 || t.d.shared() {
 			shared = append(shared, int64(it.Message))
 		} else if it.Chunks > 0 {
 			single = append(single, int64(it.Message))

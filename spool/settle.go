@@ -128,7 +128,7 @@ func (s *store) gone(ctx context.Context, conn *sql.Conn, it *Item) {
 func (s *store) settled(it *Item) {
 	switch it.State {
 	case Queued:
-		s.lanes.add(it.lane(), it.position())
+		s.enqueue(it)
 		s.hub.tell(EventDelayed, it)
 	case Frozen:
 		s.hub.tell(EventFrozen, it)

@@ -50,7 +50,7 @@ type Spool interface {
 	// or settled. Take it before Lease. What becomes due by time alone is told by NextDue.
 	Ready() <-chan struct{}
 	// NextDue is when the next item becomes due: now or in the past if there is one now, unless the last Lease left it because of a
-	// limit or an excluded route; the zero Time if there is none. With PostgreSQL it is never later than a second from now, since other processes may commit.
+	// limit or an excluded route; the zero Time if there is none.
 	NextDue() time.Time
 	// Lease takes items that are due, fairly over their routes, those of higher priority first: they are Sending until settled, returned, or
 	// until the lease ends. No items and no error: there is none.
@@ -95,8 +95,8 @@ type Spool interface {
 	// Release sends a quarantined item, due now, after the edit, which may be nil; see [Item] for what it may set.
 	Release(ctx context.Context, id ID, edit func(*Item)) error
 
-	// Close waits for what is being written, and closes the database. Items on lease come back: at once with SQLite at the next Open,
-	// and at the end of the lease with PostgreSQL.
+	// Close waits for what is being written, gives back what is on lease, and closes the database. The leases of a process that dies
+	// come back with SQLite at the next Open, with PostgreSQL when they end.
 	Close() error
 }
 

@@ -265,6 +265,8 @@ func (d *sqliteDialect) check(ctx context.Context) error {
 }
 
 func (d *sqliteDialect) forUpdate() string { return "" }
+func (d *sqliteDialect) shared() bool      { return false }
+func (d *sqliteDialect) committed()        {}
 
 func (d *sqliteDialect) sending(_ context.Context, s *store) (n int64, err error) {
 	s.lanes.mu.Lock()

@@ -71,6 +71,9 @@ type dialect interface {
 	// forUpdate locks what a statement selects; sending counts what is on lease.
 	forUpdate() string
 	sending(ctx context.Context, s *store) (int64, error)
+	// committed is after something was queued; shared says whether other processes take part.
+	committed()
+	shared() bool
 	// check has the database check itself.
 	check(ctx context.Context) error
 	// makeRoom tries to come out of a full disk; setFull has just been told of it.
@@ -151,11 +154,9 @@ func open(ctx context.Context, url string, o *Options) (*store, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	for range s.dialect.writers() {
-		s.wg.Add(1)
-		go (&writer{s: s}).run()
+		s.wg.Go((&writer{s: s}).run)
 	}
-	s.wg.Add(1)
-	go s.janitor()
+	s.wg.Go(s.janitor)
 	if err := s.dialect.start(s); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("spool: %w", err)
@@ -207,12 +208,18 @@ func (s *store) NextDue() time.Time { return s.lanes.nextDue() }
 // Subscribe implements [Spool].
 func (s *store) Subscribe(buffer int) *Subscription { return s.hub.subscribe(buffer) }
 
+// enqueue makes it known that an item is queued.
+func (s *store) enqueue(it *Item) {
+	s.lanes.add(it.lane(), it.position())
+	s.dialect.committed()
+}
+
 // queued tells the lanes and the subscribers about items that have just been committed.
 func (s *store) queued(items []*Item) {
 	for _, it := range items {
 		switch it.State {
 		case Queued:
-			s.lanes.add(it.lane(), it.position())
+			s.enqueue(it)
 			s.hub.tell(EventSpooled, it)
 		case Quarantined:
 			s.hub.tell(EventQuarantined, it)

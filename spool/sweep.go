@@ -9,7 +9,6 @@ import (
 
 // janitor deletes what was kept for long enough and bodies that are nobody's, every hour, and looks whether a full disk has room again.
 func (s *store) janitor() {
-	defer s.wg.Done()
 	hour, room := time.NewTicker(time.Hour), time.NewTicker(5*time.Second)
 	defer hour.Stop()
 	defer room.Stop()

@@ -131,7 +131,6 @@ type writer struct {
 }
 
 func (w *writer) run() {
-	defer w.s.wg.Done()
 	var batch []*op
 	for {
 		batch = w.gather(batch[:0])

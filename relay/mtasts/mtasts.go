@@ -107,7 +107,7 @@ func (p *Policy) check(first map[string]string) error {
 	if err != nil || len(first["max_age"]) > 10 {
 		return fmt.Errorf("%w: max_age %q", ErrPolicy, first["max_age"])
 	}
-	p.MaxAge = min(time.Duration(age)*time.Second, maxAge)
+	p.MaxAge = time.Duration(min(age, uint64(maxAge/time.Second))) * time.Second
 	if p.Mode != ModeNone && len(p.MX) == 0 {
 		return fmt.Errorf("%w: no mx", ErrPolicy)
 	}

@@ -145,7 +145,7 @@ func (h *Hop) parseHost(s string) error {
 
 // hostName returns a name or an address as [Hop] has it.
 func hostName(s string) (string, error) {
-	if addr, err := netip.ParseAddr(s); err == nil {
+	if addr, err := netip.ParseAddr(s); err == nil && (addr.Zone() == "" || resolver.IsName(addr.Zone())) {
 		return addr.Unmap().String(), nil
 	}
 	name, err := idna.Lookup.ToASCII(strings.TrimSuffix(s, "."))
