@@ -43,7 +43,7 @@ func TestRecipientsAreSortedByWhatTheHopSays(t *testing.T) {
 	for _, test := range []struct {
 		name           string
 		servers        []string // "" refuses connections, "ok" takes all
-		first          nextHops
+		first          *nextHops
 		accepted, fail int
 		later          int
 		dials          int
@@ -51,11 +51,11 @@ func TestRecipientsAreSortedByWhatTheHopSays(t *testing.T) {
 	}{
 		{name: "first host", servers: []string{"first", "second"}, accepted: 3, dials: 1},
 		{name: "network failure: next host", servers: []string{"", "second"}, accepted: 3, dials: 2, second: 1},
-		{name: "greeting refuses: next host", servers: []string{"first", "second"}, first: nextHops{connect: func() esmtp.Reply { return esmtp.Say(554, "no") }},
+		{name: "greeting refuses: next host", servers: []string{"first", "second"}, first: &nextHops{connect: func() esmtp.Reply { return esmtp.Say(554, "no") }},
 			accepted: 3, dials: 2, second: 1},
-		{name: "greeting is busy: next host", servers: []string{"first", "second"}, first: nextHops{connect: func() esmtp.Reply { return esmtp.Say(421, "busy") }},
+		{name: "greeting is busy: next host", servers: []string{"first", "second"}, first: &nextHops{connect: func() esmtp.Reply { return esmtp.Say(421, "busy") }},
 			accepted: 3, dials: 2, second: 1},
-		{name: "recipients differ", servers: []string{"first", "second"}, first: nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
+		{name: "recipients differ", servers: []string{"first", "second"}, first: &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
 			switch to.Local() {
 			case "a":
 				return esmtp.Deny(550, 5, 1, 1, "unknown")
@@ -64,13 +64,16 @@ func TestRecipientsAreSortedByWhatTheHopSays(t *testing.T) {
 			}
 			return esmtp.Reply{}
 		}}, accepted: 1, fail: 1, later: 1, dials: 1},
-		{name: "message refused", servers: []string{"first", "second"}, first: nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(554, 5, 7, 1, "spam") }}, fail: 3, dials: 1},
-		{name: "message deferred", servers: []string{"first", "second"}, first: nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(451, 4, 7, 1, "grey") }}, later: 3, dials: 1},
-		{name: "lost in the end: next host", servers: []string{"first", "second"}, first: nextHops{eom: func(int) esmtp.Reply { return esmtp.Drop }}, accepted: 3, dials: 2, second: 1},
+		{name: "message refused", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(554, 5, 7, 1, "spam") }}, fail: 3, dials: 1},
+		{name: "message deferred", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(451, 4, 7, 1, "grey") }}, later: 3, dials: 1},
+		{name: "lost in the end: next host", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Drop }}, accepted: 3, dials: 2, second: 1},
 		{name: "all dead", servers: []string{"", ""}, later: 3, dials: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			first := &nextHops{connect: test.first.connect, rcpt: test.first.rcpt, eom: test.first.eom}
+			first := test.first
+			if first == nil {
+				first = new(nextHops)
+			}
 			first.serve(t, nil, false)
 			second := new(nextHops).serve(t, nil, false)
 			addrs := map[string]string{"first": first.addr, "second": second.addr, "": ""}
