@@ -36,11 +36,18 @@ func init() { Register[counted]("test_counted") }
 // failing is an app that doesn't start.
 type failing struct{}
 
+var beforeFailing = func() {}
+
 func (*failing) CaddyModule() caddy.ModuleInfo {
 	return caddy.ModuleInfo{ID: "test_failing", New: func() caddy.Module { return new(failing) }}
 }
-func (*failing) Start() error { return errors.New("as it should") }
-func (*failing) Stop() error  { return nil }
+
+func (*failing) Start() error {
+	beforeFailing()
+	return errors.New("as it should")
+}
+
+func (*failing) Stop() error { return nil }
 
 func init() { caddy.RegisterModule(new(failing)) }
 
@@ -213,7 +220,9 @@ func TestARejectedConfigAnswersNobody(t *testing.T) {
 	files, routines := openFiles(t), runtime.NumGoroutine()
 	tr := &traffic{network: "tcp", address: addr, hostname: "good.example "}
 	tr.start(4)
-	for range 20 {
+	beforeFailing = func() { tr.goOn(t) }
+	defer func() { beforeFailing = func() {} }()
+	for range 20 { // the app is the first one to start, or the last
 		try()
 	}
 	tr.end(t)
