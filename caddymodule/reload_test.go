@@ -163,12 +163,12 @@ func TestNoConnectionIsLostByAReload(t *testing.T) {
 	for _, test := range []struct {
 		name            string
 		reloads         int
-		traffic         traffic
+		traffic         *traffic
 		listen, setting string
 	}{
-		{"TCP", 50, traffic{network: "tcp", address: addr}, addr, ""},
-		{"Unix", 20, traffic{network: "unix", address: path}, "unix/" + path, ""},
-		{"PROXY", 20, traffic{network: "tcp", address: proxied, first: "PROXY TCP4 203.0.113.7 192.0.2.25 4711 25\r\n"}, proxied,
+		{"TCP", 50, &traffic{network: "tcp", address: addr}, addr, ""},
+		{"Unix", 20, &traffic{network: "unix", address: path}, "unix/" + path, ""},
+		{"PROXY", 20, &traffic{network: "tcp", address: proxied, first: "PROXY TCP4 203.0.113.7 192.0.2.25 4711 25\r\n"}, proxied,
 			"listener_wrappers {\nproxy_protocol {\nallow 127.0.0.0/8\n}\n}\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -177,7 +177,7 @@ func TestNoConnectionIsLostByAReload(t *testing.T) {
 			}
 			before := countedMessages.Load()
 			load(t, config(0))
-			tr := &test.traffic
+			tr := test.traffic
 			tr.start(8)
 			for n := range test.reloads {
 				if err := tryLoad(t, config(n+1)); err != nil {
