@@ -22,7 +22,26 @@ import (
 // exitBlocks is where a process that is only there to exit finds its configs, one a file.
 const exitBlocks = "ESMTP_TEST_EXIT"
 
-// TestMainExit is not a test: it is the Caddy of the tests below. It loads a config for each line that it is sent.
+// lingering is an app that isn't stopped before it is told to.
+type lingering struct{}
+
+var released = make(chan struct{})
+
+func (*lingering) CaddyModule() caddy.ModuleInfo {
+	return caddy.ModuleInfo{ID: "test_lingering", New: func() caddy.Module { return new(lingering) }}
+}
+
+func (*lingering) Start() error { return nil }
+
+func (*lingering) Stop() error {
+	<-released
+	return nil
+}
+
+func init() { caddy.RegisterModule(new(lingering)) }
+
+// TestMainExit is not a test: it is the Caddy of the tests below. It loads a config for each line that it is sent, and the line release
+// releases the app that lingers.
 func TestMainExit(t *testing.T) {
 	dir := os.Getenv(exitBlocks)
 	if dir == "" {
@@ -31,6 +50,10 @@ func TestMainExit(t *testing.T) {
 	caddy.TrapSignals()
 	lines := bufio.NewScanner(os.Stdin)
 	for lines.Scan() {
+		if lines.Text() == "release" {
+			close(released)
+			continue
+		}
 		config, err := os.ReadFile(filepath.Join(dir, lines.Text()))
 		if err == nil {
 			err = caddy.Load(config, true)
@@ -72,13 +95,18 @@ func startChild(t *testing.T) *child {
 	return &child{t, dir, cmd, in, bufio.NewScanner(out)}
 }
 
-// load has the process load a config.
+// load has the process load a config of global options.
 func (c *child) load(options string) {
 	c.t.Helper()
 	config, err := adapt("{\n" + private + options + "\n}\n")
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	c.loadJSON(config)
+}
+
+func (c *child) loadJSON(config []byte) {
+	c.t.Helper()
 	if err := os.WriteFile(filepath.Join(c.dir, "config"), config, 0o600); err != nil {
 		c.t.Fatal(err)
 	}
@@ -165,4 +193,18 @@ func TestExitIsBounded(t *testing.T) {
 		t.Errorf("it took %s", d)
 	}
 	message.Conn.Close()
+}
+
+// Caddy stops its apps one after the other, and one with connections that don't end could be the first.
+func TestExitDoesNotWaitForOtherApps(t *testing.T) {
+	path := socket(t)
+	process := startChild(t)
+	process.loadJSON(withApp(t, "test_lingering", "esmtp {\nunix/"+path+" {\nhostname mx.example.org\ntest_counted\n}\n}\n"))
+	idle := dial(t, path)
+	idle.Expect("220 *")
+	process.terminate()
+	idle.Expect("421 4.3.2 *")
+	idle.ExpectClose()
+	fmt.Fprintln(process.in, "release")
+	process.gone()
 }

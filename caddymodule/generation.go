@@ -14,7 +14,8 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 )
 
-// generation is the servers of one config, from their start to the end of their last session. It can outlive the App that made it.
+// generation is the servers of one config, from their start to the end of their last session. It can outlive the App that made it. Caddy
+// calls the methods of an App, and so listen, serve and leave, one after the other.
 type generation struct {
 	log     *slog.Logger
 	grace   time.Duration // sessions go on in peace
@@ -22,7 +23,6 @@ type generation struct {
 	exit    time.Duration // and this long when the process exits
 	release func()        // gives the modules back
 
-	mu        sync.Mutex
 	left      bool // leave was called
 	servers   []*esmtp.Server
 	listeners []*listener
@@ -52,8 +52,6 @@ func init() {
 
 // listen opens the sockets of a server, or takes a share in those that are open.
 func (g *generation) listen(srv *Server) error {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	own := make(map[string]int)
 	for _, addr := range srv.addresses {
 		key := socketKey{address: addressKey(addr)}
@@ -73,8 +71,6 @@ func (g *generation) listen(srv *Server) error {
 
 // serve begins to serve on all sockets. From now on connections come to this generation.
 func (g *generation) serve() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.left {
 		return
 	}
@@ -104,8 +100,6 @@ func (g *generation) accept(l *listener) {
 
 // leave gives the sockets back, and lets the sessions come to their end in the background. Only the first call counts.
 func (g *generation) leave() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	if g.left {
 		return
 	}

@@ -210,7 +210,7 @@ func openSockets() (n int) {
 func TestARejectedConfigAnswersNobody(t *testing.T) {
 	addr, other := freeAddress(t), freeAddress(t)
 	load(t, addr+" {\nhostname good.example\nlog\n}\n")
-	rejected := withFailingApp(t, addr+" "+other+" {\nhostname rejected.example\nlog\n}\n")
+	rejected := withApp(t, "test_failing", "esmtp {\n"+addr+" "+other+" {\nhostname rejected.example\nlog\n}\n}\n")
 	try := func() {
 		if err := caddy.Load(rejected, true); err == nil || !strings.Contains(err.Error(), "as it should") {
 			t.Errorf("got %v", err)
@@ -239,10 +239,10 @@ func TestARejectedConfigAnswersNobody(t *testing.T) {
 	})
 }
 
-// withFailingApp is a config with a block esmtp and an app that doesn't start.
-func withFailingApp(t *testing.T, block string) []byte {
+// withApp is a config of global options, and with one more app.
+func withApp(t *testing.T, name, options string) []byte {
 	t.Helper()
-	config, err := adapt("{\n" + private + "esmtp {\n" + block + "}\n}\n")
+	config, err := adapt("{\n" + private + options + "}\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,7 +250,7 @@ func withFailingApp(t *testing.T, block string) []byte {
 	if err := json.Unmarshal(config, &v); err != nil {
 		t.Fatal(err)
 	}
-	v["apps"].(map[string]any)["test_failing"] = struct{}{}
+	v["apps"].(map[string]any)[name] = struct{}{}
 	config, err = json.Marshal(v)
 	if err != nil {
 		t.Fatal(err)
@@ -345,7 +345,7 @@ func TestAUnixSocketOverAReload(t *testing.T) {
 	check(0o660)
 	load(t, "unix/"+path+"|0600"+block)
 	check(0o600)
-	if err := caddy.Load(withFailingApp(t, "unix/"+path+"|0666"+block), true); err == nil {
+	if err := caddy.Load(withApp(t, "test_failing", "esmtp {\nunix/"+path+"|0666"+block+"}\n"), true); err == nil {
 		t.Error("it started")
 	}
 	check(0o600)
