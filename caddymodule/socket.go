@@ -47,10 +47,10 @@ type share struct {
 	socket *sharedSocket
 	key    socketKey
 	addr   address
-	at     net.Addr
+	at     net.Addr      // where the socket listens
 	conns  chan accepted // without a buffer: what is not taken can still go to another share
 	done   chan struct{}
-	once   sync.Once
+	closed bool // done is closed; guarded by the socket's lock
 }
 
 // newShare returns a share of the socket of an address, which is opened if it isn't yet.
@@ -198,11 +198,15 @@ func (s *sharedSocket) update() error {
 	return nil
 }
 
-// join has the socket give its connections to this share, until a newer one joins. An error is about permissions only.
+// join has the socket give its connections to this share, until a newer one joins. One that is closed doesn't join. An error is about
+// permissions only.
 func (sh *share) join() error {
 	s := sh.socket
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if sh.closed {
+		return nil
+	}
 	s.serving = append(s.serving, sh)
 	return s.update()
 }
@@ -221,18 +225,28 @@ func (sh *share) Accept() (net.Conn, error) {
 func (sh *share) Addr() net.Addr { return sh.at }
 
 // Close gives the share back, and closes the socket if nobody else has one. The first call counts.
-func (sh *share) Close() (err error) {
-	sh.once.Do(func() {
-		s := sh.socket
-		s.mu.Lock()
-		if i := slices.Index(s.serving, sh); i >= 0 {
-			s.serving = slices.Delete(s.serving, i, i+1)
-			err = s.update()
-		}
-		s.mu.Unlock()
-		close(sh.done)
-		_, closeErr := sockets.Delete(sh.key)
-		err = errors.Join(err, closeErr)
-	})
-	return err
+func (sh *share) Close() error {
+	first, err := sh.leave()
+	if !first {
+		return nil
+	}
+	_, closeErr := sockets.Delete(sh.key)
+	return errors.Join(err, closeErr)
+}
+
+// leave takes the share off the socket's list, and reports whether that was not done before.
+func (sh *share) leave() (first bool, err error) {
+	s := sh.socket
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sh.closed {
+		return false, nil
+	}
+	sh.closed = true
+	close(sh.done)
+	if i := slices.Index(s.serving, sh); i >= 0 {
+		s.serving = slices.Delete(s.serving, i, i+1)
+		err = s.update()
+	}
+	return true, err
 }

@@ -155,6 +155,17 @@ func TestAConnectionThatWasNotTakenGoesOn(t *testing.T) {
 	}
 }
 
+// A server that can't even begin to serve takes no connections away from the one before it.
+func TestAClosedShareDoesNotJoin(t *testing.T) {
+	l, shares := memory(t, 2)
+	shares[0].join()
+	shares[1].Close()
+	shares[1].join()
+	take(t, shares[0], l.dial())
+	shares[1].Close() // once more is not too often
+	take(t, shares[0], l.dial())
+}
+
 // take accepts a connection, and checks that it is the right one.
 func take(t *testing.T, sh *share, client net.Conn) {
 	t.Helper()
