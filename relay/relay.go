@@ -68,7 +68,7 @@ type Relay struct {
 	// Schedule says when to try again.
 	Schedule Schedule
 
-	// StopTime is how long attempts may go on once Run is told to end. Zero: 3 seconds. What is cut off is tried again at the next start.
+	// StopTime is how long attempts may go on once Run is told to end. Zero: 10 minutes. What is cut off is tried again by whoever runs next.
 	StopTime time.Duration
 
 	// BeforeAttempt may hold an item back before each attempt. Nil: none is.
@@ -86,12 +86,14 @@ type Relay struct {
 	// Dial makes connections. Nil: a [net.Dialer]'s DialContext, with Timeouts.Connect.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	begin  sync.Once
-	pool   pool
-	active atomic.Int64
-	limit  atomic.Int64 // of active, as SetConcurrency has set it
-	freed  chan struct{}
-	log    *slog.Logger
+	begin   sync.Once
+	pool    pool
+	active  atomic.Int64
+	limit   atomic.Int64 // of active, as SetConcurrency has set it
+	freed   chan struct{}
+	cut     chan struct{} // closed by CutOff
+	cutOnce sync.Once
+	log     *slog.Logger
 }
 
 // Decision is what BeforeAttempt says.
@@ -155,7 +157,7 @@ type Attempt struct {
 const (
 	defaultConcurrency = 100
 	defaultPerRoute    = 10
-	defaultStopTime    = 3 * time.Second
+	defaultStopTime    = 10 * time.Minute
 )
 
 // prepare fills in the defaults.
@@ -179,6 +181,7 @@ func (r *Relay) prepare() {
 		}
 		r.limit.CompareAndSwap(0, int64(r.Concurrency))
 		r.freed = make(chan struct{}, 1)
+		r.cut = make(chan struct{})
 		r.Schedule = r.Schedule.resolve()
 		if r.Dial == nil {
 			dialer := &net.Dialer{Timeout: r.Timeouts.Connect}
@@ -194,6 +197,12 @@ func (r *Relay) prepare() {
 func (r *Relay) SetConcurrency(n int) {
 	r.limit.Store(int64(max(n, 1)))
 	r.wake()
+}
+
+// CutOff ends the attempts that are being made, once Run has been told to end: the process has no time to wait for them. Any goroutine may call it.
+func (r *Relay) CutOff() {
+	r.prepare()
+	r.cutOnce.Do(func() { close(r.cut) })
 }
 
 // Active returns how many attempts are being made. Any goroutine may call it.

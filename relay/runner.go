@@ -24,7 +24,16 @@ func (r *Relay) Run(ctx context.Context) error {
 	var running sync.WaitGroup
 	defer r.pool.close()
 	defer running.Wait()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(r.StopTime, cut) })()
+	over := make(chan struct{})
+	defer close(over)
+	context.AfterFunc(ctx, func() {
+		select {
+		case <-over:
+		case <-r.cut:
+		case <-time.After(r.StopTime):
+		}
+		cut()
+	})
 	for ctx.Err() == nil {
 		ready := r.Spool.Ready()
 		items, err := r.lease(ctx)

@@ -19,8 +19,8 @@ import (
 
 // Queue keeps mail in a spool. Any number of sessions may use it at the same time. Set its fields before the first.
 type Queue struct {
-	// Spool is where the mail goes.
-	Spool spool.Spool
+	// Spool is where the mail goes: a [spool.Spool].
+	Spool Spool
 
 	// NextHops are for all messages that have none of their own by [esmtp.Transaction].Send; as [github.com/caddy-esmtp/esmtp/relay/route]
 	// reads them. Empty: what the relay is set to do.
@@ -37,6 +37,11 @@ type Queue struct {
 	// MaxHops is how many Received fields a message may have: with more it is taken to be going round in circles, and refused with 554 5.4.6.
 	// Default 100 (RFC 5321 §6.3).
 	MaxHops int
+}
+
+// Spool takes messages in. A [spool.Spool] is one.
+type Spool interface {
+	Create() *spool.Draft
 }
 
 // maxRecipients is how many recipients an item has at most: every server takes that many (RFC 5321 §4.5.3.1.8).
