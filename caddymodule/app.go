@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-esmtp/esmtp"
 )
@@ -27,6 +28,9 @@ func init() {
 //			exit_timeout  <duration>
 //			<address...> {
 //				<setting or handler>
+//				...
+//			}
+//			server <name> [<address...>] {
 //				...
 //			}
 //		}
@@ -51,8 +55,9 @@ type App struct {
 	// ExitTimeout is how long sessions may take for it when Caddy exits. Default 4s: systemd's unit for Caddy kills after 5s.
 	ExitTimeout caddy.Duration `json:"exit_timeout,omitempty"`
 
-	log *slog.Logger
-	gen *generation
+	log      *slog.Logger
+	gen      *generation
+	wrappers map[*caddyhttp.Server]int // how many listener wrappers are provisioned
 }
 
 // Layer is what a module of esmtp.handlers is.
@@ -133,6 +138,7 @@ func (a *App) Start() error {
 		}
 	}
 	a.gen.serve()
+	a.warnUnreachable()
 	return nil
 }
 

@@ -51,6 +51,9 @@ func (g *generation) listen(srv *Server) error {
 		}
 		g.listeners = append(g.listeners, listener{srv.wrap(l), srv, addr.String(), addr.tls && srv.tls != nil})
 	}
+	if srv.wrapped != nil {
+		g.listeners = append(g.listeners, listener{srv.wrapped, srv, srv.wrapped.Addr().String(), false})
+	}
 	return nil
 }
 

@@ -1,0 +1,315 @@
+package caddymodule
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp/esmtptest"
+)
+
+// sharedPort is a Caddyfile with a web site and a mail server on one address. Silence is for mail after wait; text is what both say.
+type sharedPort struct {
+	addr, wait, text string
+	storage          string // of certificates; without it the site is plain HTTP
+	options          string // more of them
+}
+
+func (s sharedPort) caddyfile(t *testing.T) string {
+	host, port, err := net.SplitHostPort(s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrapper := "esmtp {\nserver mail\nwait " + s.wait + "\n}\n"
+	wrappers, site, tls := wrapper, "http://", ""
+	if s.storage != "" {
+		wrappers, site, tls = wrapper+"tls\n"+wrapper, "https://", "tls\ntest_certified\n"
+	}
+	storage := s.storage
+	if storage == "" {
+		storage = tempDir(t)
+	}
+	return "{\n" + private + "skip_install_trust\nauto_https disable_redirects\nstorage file_system " + storage + "\n" + s.options +
+		"servers " + s.addr + " {\nprotocols h1 h2 h2c\nlistener_wrappers {\n" + wrappers + "}\n}\n" +
+		"esmtp {\nserver mail {\nhostname mx.example.internal\n" + tls + "test_tracked {\ntext " + s.text + "\n}\n}\n}\n}\n" +
+		site + "web.example.internal:" + port + " {\nbind " + host + "\nrespond \"" + s.text + " {http.request.method} {http.request.proto}\"\n}\n"
+}
+
+func (s sharedPort) load(t *testing.T) {
+	t.Helper()
+	config, err := adapt(s.caddyfile(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// newSharedPort runs Caddy with a shared port. A site on HTTPS has its certificate.
+func newSharedPort(t *testing.T, wait string, secure bool) (sharedPort, *tls.Config) {
+	t.Helper()
+	s := sharedPort{addr: freeAddress(t), wait: wait, text: "one"}
+	t.Cleanup(func() { stop(t) })
+	if !secure {
+		s.load(t)
+		return s, nil
+	}
+	for len(certified) > 0 {
+		<-certified // of another test
+	}
+	s.storage = tempDir(t)
+	s.load(t)
+	names := map[string]bool{"web.example.internal": true, "mx.example.internal": true}
+	for len(names) > 0 {
+		select {
+		case name := <-certified:
+			delete(names, name)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no certificates for %v", names)
+		}
+	}
+	return s, &tls.Config{InsecureSkipVerify: true, ServerName: "mx.example.internal"}
+}
+
+// get asks the site.
+func (s sharedPort) get(t *testing.T, method string, protocols *http.Protocols) string {
+	t.Helper()
+	transport := &http.Transport{
+		Protocols:       protocols,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "tcp", s.addr)
+		},
+	}
+	defer transport.CloseIdleConnections()
+	_, port, _ := net.SplitHostPort(s.addr)
+	scheme := "http"
+	if s.storage != "" {
+		scheme = "https"
+	}
+	req, err := http.NewRequest(method, scheme+"://web.example.internal:"+port+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		t.Errorf("%s: %v", method, err)
+		return ""
+	}
+	defer resp.Body.Close()
+	body, _ := io.ReadAll(resp.Body)
+	return string(body)
+}
+
+func only(set func(*http.Protocols, bool)) *http.Protocols {
+	p := new(http.Protocols)
+	set(p, true)
+	return p
+}
+
+var (
+	http1 = only((*http.Protocols).SetHTTP1)
+	http2 = only((*http.Protocols).SetHTTP2)
+	h2c   = only((*http.Protocols).SetUnencryptedHTTP2)
+)
+
+// secured is a connection in TLS.
+func (s sharedPort) secured(t *testing.T, config *tls.Config, names ...string) *esmtptest.Client {
+	t.Helper()
+	c := dialTCP(t, s.addr, "")
+	config = config.Clone()
+	config.NextProtos = names
+	if err := c.StartTLS(config); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// expectLine reads a line of any protocol.
+func expectLine(t *testing.T, c *esmtptest.Client, want string) {
+	t.Helper()
+	if line, err := c.ReadLine(); err != nil || !esmtptest.Match(want, line) {
+		t.Errorf("got %q, %v, want %q", line, err, want)
+	}
+}
+
+func TestHTTPAndMailOnOnePort(t *testing.T) {
+	s, _ := newSharedPort(t, "50ms", false)
+	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "MKCOL", "MOVE", "LOCK", "REPORT", "FROBNICATE"} {
+		if got, want := s.get(t, method, http1), "one "+method+" HTTP/1.1"; got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := s.get(t, "GET", h2c); got != "one GET HTTP/2.0" {
+		t.Errorf("with prior knowledge: got %q", got)
+	}
+	c := dialTCP(t, s.addr, "")
+	c.Expect("220 mx.example.internal *")
+	c.Cmd("EHLO client.example", "250 HELP")
+	c.Cmd("NOOP", "250 2.0.0 one")
+	c.Cmd("QUIT", "221 *")
+	c.ExpectClose()
+}
+
+func TestHTTPSAndMailOnOnePort(t *testing.T) {
+	s, trust := newSharedPort(t, "50ms", true)
+	for want, protocols := range map[string]*http.Protocols{"one GET HTTP/1.1": http1, "one GET HTTP/2.0": http2} {
+		if got := s.get(t, "GET", protocols); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	c := dialTCP(t, s.addr, "")
+	c.Expect("220 *")
+	c.Cmd("EHLO client.example", "250 HELP")
+	c.Cmd("STARTTLS", "220 *")
+	if err := c.StartTLS(trust); err != nil {
+		t.Fatal(err)
+	}
+	c.Run("C: EHLO client.example\nS: 250-*\nS: ...\nC: NOOP\nS: 250 2.0.0 one\nC: QUIT\nS: 221 *")
+	c = s.secured(t, trust) // no name, and silence
+	c.Expect("220 *")
+	c.Run("C: EHLO client.example\nS: 250-*\nS: ...\nC: STARTTLS\nS: 503 5.5.1 *\nC: QUIT\nS: 221 *\nclose")
+}
+
+// With a protocol name nobody waits, for however long silence would have to be.
+func TestTheProtocolNameDecidesAtOnce(t *testing.T) {
+	s, trust := newSharedPort(t, "1m", true)
+	s.secured(t, trust, "smtp").Run("S: 220 *\nC: EHLO client.example\nS: 250-*\nS: ...\nC: STARTTLS\nS: 503 5.5.1 *\nC: QUIT\nS: 221 *\nclose")
+	c := s.secured(t, trust, "http/1.1")
+	c.SendRaw("EHLO client.example\r\n\r\n") // which a client that chose HTTP can't mean
+	expectLine(t, c, "HTTP/1.1 400 *")
+	c = s.secured(t, trust)
+	c.SendRaw("EHLO client.example\r\n")
+	c.Expect("220 *", "250 HELP")
+	c = s.secured(t, trust)
+	c.SendRaw("GET / HTTP/1.1\r\nHost: web.example.internal\r\n\r\n")
+	expectLine(t, c, "HTTP/1.1 200 OK")
+}
+
+// Plain HTTP on the port of HTTPS gets what Caddy answers to that.
+func TestPlainHTTPOnAnHTTPSPort(t *testing.T) {
+	s, _ := newSharedPort(t, "1m", true)
+	c := dialTCP(t, s.addr, "GET / HTTP/1.1\r\nHost: web.example.internal\r\n\r\n")
+	expectLine(t, c, "HTTP/1.0 400 Bad Request")
+}
+
+// What a client that is no mail client gets, and when, if it is slow or says nothing that is known.
+func TestSlowAndOddClients(t *testing.T) {
+	slow, _ := newSharedPort(t, "50ms", false)
+	for first, want := range map[string]string{
+		"foo / HTTP/1.1": "HTTP/1.1 400 *",
+		"":               "220 *", // a browser that connects ahead of time
+		"H":              "220 *", // HEAD or HELO
+		"\r\n":           "220 *",
+		"\x00\x01":       "220 *",
+		"SSH-2.0-x\r\n":  "220 *",
+		"EHLO x\r\n":     "220 *",
+		"quit\r\n":       "220 *",
+	} {
+		c := dialTCP(t, slow.addr, first)
+		if strings.HasPrefix(want, "HTTP") {
+			c.SendRaw("\r\n\r\n")
+		}
+		t.Logf("%q", first)
+		expectLine(t, c, want)
+	}
+	// A word of HTTP is enough: the rest may come after the time.
+	c := dialTCP(t, slow.addr, "G")
+	time.Sleep(150 * time.Millisecond)
+	c.SendRaw("ET / HTTP/1.1\r\nHost: web.example.internal\r\n\r\n")
+	expectLine(t, c, "HTTP/1.1 200 OK")
+	// One octet of TLS is: it is Caddy's to wait for the rest.
+	c = dialTCP(t, slow.addr, "\x16")
+	c.Conn.SetReadDeadline(time.Now().Add(150 * time.Millisecond))
+	if line, err := bufio.NewReader(c.Conn).ReadString('\n'); line != "" {
+		t.Errorf("got %q, %v, want silence", line, err)
+	}
+}
+
+// A connection that is being recognized survives a reload, and is served by the new config.
+func TestNoConnectionThatIsBeingRecognizedIsLostByAReload(t *testing.T) {
+	for _, secure := range []bool{false, true} {
+		t.Run(fmt.Sprint("TLS ", secure), func(t *testing.T) {
+			s, trust := newSharedPort(t, "1500ms", secure)
+			connect := func() *esmtptest.Client { return dialTCP(t, s.addr, "") }
+			if secure {
+				connect = func() *esmtptest.Client { return s.secured(t, trust) }
+			}
+			var silent, half []*esmtptest.Client
+			for range 6 {
+				silent, half = append(silent, connect()), append(half, connect())
+			}
+			for _, c := range half {
+				c.SendRaw("D") // DELETE or DATA
+			}
+			for s.sniffing() < 12 {
+				time.Sleep(time.Millisecond)
+			}
+			s.text = "two"
+			s.load(t)
+			for _, c := range half {
+				c.SendRaw("ELETE / HTTP/1.1\r\nHost: web.example.internal\r\nConnection: close\r\n\r\n")
+			}
+			for _, c := range half {
+				if resp, err := io.ReadAll(c.Conn); err != nil || !strings.Contains(string(resp), "two DELETE HTTP/1.1") {
+					t.Errorf("got %q, %v", resp, err)
+				}
+			}
+			for _, c := range silent {
+				c.Expect("220 *")
+				c.Cmd("NOOP", "250 2.0.0 two")
+			}
+		})
+	}
+}
+
+// sniffing counts the connections that are being recognized.
+func (s sharedPort) sniffing() (n int) {
+	muxes.Range(func(_, value any) bool {
+		m := value.(*mux)
+		m.mu.Lock()
+		n += len(m.conns)
+		m.mu.Unlock()
+		return true
+	})
+	return n
+}
+
+// A session goes on with the config that it began with, and ends as one on a port of its own.
+func TestSessionsOnASharedPortSurviveAReload(t *testing.T) {
+	s, _ := newSharedPort(t, "20ms", false)
+	old := dialTCP(t, s.addr, "")
+	old.Expect("220 *")
+	s.text = "two"
+	s.load(t)
+	old.Cmd("NOOP", "250 2.0.0 one")
+	c := dialTCP(t, s.addr, "")
+	c.Expect("220 *")
+	c.Cmd("NOOP", "250 2.0.0 two")
+	finishAll(time.Minute)
+	old.Expect("421 4.3.2 *")
+	c.Cmd("QUIT", "221 *")
+	c.ExpectClose()
+}
+
+// A client that is still silent when the mail server is taken away is told so.
+func TestAClientOfAMailServerThatIsGoneGets421(t *testing.T) {
+	s, _ := newSharedPort(t, "30s", false)
+	c := dialTCP(t, s.addr, "")
+	for s.sniffing() < 1 {
+		time.Sleep(time.Millisecond)
+	}
+	stop(t)
+	c.Expect("421 mx.example.internal Service not available, closing transmission channel")
+	c.ExpectClose()
+}
