@@ -18,7 +18,7 @@ import (
 const (
 	maxSniffing   = 4096             // connections that are being recognized; more wait in the kernel
 	handshakeTime = 15 * time.Second // for TLS
-	handoverTime  = 10 * time.Second // for a mail server that is just starting
+	handoverTime  = 5 * time.Second  // for a mail server that is just starting
 	goodbyeTime   = 5 * time.Second  // for the client to take a 421
 )
 
@@ -103,10 +103,10 @@ func (m *mux) Destruct() error {
 		c.SetDeadline(time.Now())
 	}
 	m.mu.Unlock()
-	draining.all.Go(func() {
+	go func() {
 		m.active.Wait()
 		m.root.Close()
-	})
+	}()
 	return nil
 }
 
