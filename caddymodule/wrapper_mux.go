@@ -41,9 +41,9 @@ type mux struct {
 
 	active sync.WaitGroup // connections
 	mu     sync.Mutex
-	joined []*webListener // the newest last
-	name   string         // of the newest mail server
-	conns  map[*client]struct{}
+	joined []*webListener       // the newest last
+	name   string               // of the newest mail server
+	conns  map[*client]struct{} // that are not decided
 }
 
 // joinMux makes the listener of a web server whose mail clients are taken out.
@@ -159,8 +159,8 @@ func (m *mux) setDeadline(set func(time.Time) error, after time.Duration) {
 
 // toWeb hands a connection to the web server of any generation that is left.
 func (m *mux) toWeb(c *client, conn net.Conn) {
-	defer m.release(c)
-	conn.SetDeadline(time.Time{})
+	defer m.release()
+	m.decided(c)
 	m.giveWeb(conn)
 }
 
@@ -174,12 +174,12 @@ func (m *mux) giveWeb(conn net.Conn) {
 
 // toMail hands a connection to the newest mail server.
 func (m *mux) toMail(c *client, conn net.Conn) {
-	defer m.release(c)
+	defer m.release()
+	m.decided(c)
 	if c.isGone() {
 		conn.Close()
 		return
 	}
-	conn.SetDeadline(time.Time{})
 	ctx, cancel := context.WithTimeout(context.Background(), handoverTime)
 	defer cancel()
 	for ctx.Err() == nil {
@@ -233,11 +233,16 @@ func (m *mux) claim(conn net.Conn) *client {
 	return c
 }
 
-// release gives the slot back.
-func (m *mux) release(c *client) {
+// decided takes back the deadline of a connection: from now on it is another's.
+func (m *mux) decided(c *client) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	delete(m.conns, c)
-	m.mu.Unlock()
+	c.SetDeadline(time.Time{})
+}
+
+// release gives the slot back.
+func (m *mux) release() {
 	<-m.slots
 	m.active.Done()
 }

@@ -1,6 +1,8 @@
 package caddymodule
 
 import (
+	"context"
+	"crypto/tls"
 	"errors"
 	"log/slog"
 	"net"
@@ -226,5 +228,33 @@ func TestTheNumberOfConnectionsIsBounded(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		w.server.wrapped.Close()
+	})
+}
+
+// handshake is a connection in TLS whose client takes its time.
+type handshake struct{ *esmtptest.Conn }
+
+func (h handshake) HandshakeContext(context.Context) error {
+	_, err := h.Read(make([]byte, 1))
+	return err
+}
+
+func (handshake) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
+
+// A client that doesn't go on with its handshake is left to the web server, which finds that it has failed.
+func TestAHandshakeIsNotWaitedForForEver(t *testing.T) {
+	inBubble(t, func(t *testing.T, below *fakeListener, _ *ListenerWrapper, l net.Listener) {
+		begin := time.Now()
+		client, server := esmtptest.Pipe()
+		defer client.Close()
+		below.results <- handshake{server}
+		conn, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
+		if d := time.Since(begin); d != handshakeTime {
+			t.Errorf("it took %s, want %s", d, handshakeTime)
+		}
 	})
 }

@@ -4,10 +4,10 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -251,80 +251,50 @@ func TestSlowAndOddClients(t *testing.T) {
 	}
 }
 
-// A connection that is being recognized survives a reload, and is served by the new config.
-func TestNoConnectionThatIsBeingRecognizedIsLostByAReload(t *testing.T) {
-	for _, secure := range []bool{false, true} {
-		t.Run(fmt.Sprint("TLS ", secure), func(t *testing.T) {
-			s, trust := newSharedPort(t, "1500ms", secure)
-			connect := func() *esmtptest.Client { return dialTCP(t, s.addr, "") }
-			if secure {
-				connect = func() *esmtptest.Client { return s.secured(t, trust) }
-			}
-			var silent, half []*esmtptest.Client
-			for range 6 {
-				silent, half = append(silent, connect()), append(half, connect())
-			}
-			for _, c := range half {
-				c.SendRaw("D") // DELETE or DATA
-			}
-			for sniffing() < 12 {
-				time.Sleep(time.Millisecond)
-			}
-			s.text = "two"
-			s.load(t)
-			for _, c := range half {
-				c.SendRaw("ELETE / HTTP/1.1\r\nHost: web.example.internal\r\nConnection: close\r\n\r\n")
-			}
-			for _, c := range half {
-				if resp, err := io.ReadAll(c.Conn); err != nil || !strings.Contains(string(resp), "two DELETE HTTP/1.1") {
-					t.Errorf("got %q, %v", resp, err)
-				}
-			}
-			for _, c := range silent {
-				c.Expect("220 *")
-				c.Cmd("NOOP", "250 2.0.0 two")
-			}
-		})
+// In TLS smtp is offered if there is a wrapper behind it to make something of that.
+func TestSMTPIsOfferedBehindTLSOnly(t *testing.T) {
+	s := sharedPort{addr: freeAddress(t), wait: "1m", text: "one", storage: tempDir(t)}
+	for order, want := range map[string]string{
+		"esmtp\ntls\nesmtp": "smtp", "esmtp\ntls": "refused", "esmtp": "smtp",
+	} {
+		text := s.caddyfile(t)
+		begin, end := strings.Index(text, "listener_wrappers {\n")+len("listener_wrappers {\n"), strings.Index(text, "esmtp {\nserver mail {")
+		config, err := adapt(text[:begin] + order + "\n}\n}\n" + text[end:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { stop(t) })
+		if err := caddy.Load(config, true); err != nil {
+			t.Fatal(err)
+		}
+		waitCertificates(t, "web.example.internal")
+		got := "refused"
+		c := dialTCP(t, s.addr, "")
+		err = c.StartTLS(&tls.Config{InsecureSkipVerify: true, ServerName: "web.example.internal", NextProtos: []string{"smtp"}})
+		if err == nil {
+			got = c.Conn.(*tls.Conn).ConnectionState().NegotiatedProtocol
+			c.Expect("220 *")
+			c.Cmd("QUIT", "221 *")
+		}
+		if got != want {
+			t.Errorf("%q: got %s (%v), want %s", order, got, err, want)
+		}
+		stop(t)
 	}
 }
 
-// sniffing counts the connections that are being recognized.
-func sniffing() (n int) {
-	muxes.Range(func(_, value any) bool {
-		m := value.(*mux)
-		m.mu.Lock()
-		n += len(m.conns)
-		m.mu.Unlock()
-		return true
-	})
-	return n
-}
-
-// A session goes on with the config that it began with, and ends as one on a port of its own.
-func TestSessionsOnASharedPortSurviveAReload(t *testing.T) {
-	s, _ := newSharedPort(t, "20ms", false)
-	old := dialTCP(t, s.addr, "")
-	old.Expect("220 *")
-	s.text = "two"
-	s.load(t)
-	old.Cmd("NOOP", "250 2.0.0 one")
-	c := dialTCP(t, s.addr, "")
-	c.Expect("220 *")
-	c.Cmd("NOOP", "250 2.0.0 two")
-	finishAll(time.Minute)
-	old.Expect("421 4.3.2 *")
-	c.Cmd("QUIT", "221 *")
-	c.ExpectClose()
-}
-
-// A client that is still silent when the mail server is taken away is told so.
-func TestAClientOfAMailServerThatIsGoneGets421(t *testing.T) {
-	s, _ := newSharedPort(t, "30s", false)
-	c := dialTCP(t, s.addr, "")
-	for sniffing() < 1 {
-		time.Sleep(time.Millisecond)
+func TestAServerThatNobodyCanComeToIsAWarning(t *testing.T) {
+	log := tempDir(t) + "/log"
+	config, err := adapt("{\n" + private + "log {\noutput file " + log + " {\nroll_disabled\n}\n}\nesmtp {\nserver lonely {\nlog\n}\n}\n}\n")
+	if err != nil {
+		t.Fatal(err)
 	}
-	stop(t)
-	c.Expect("421 mx.example.internal Service not available, closing transmission channel")
-	c.ExpectClose()
+	t.Cleanup(func() { stop(t) })
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(log)
+	if err != nil || !strings.Contains(string(text), `"msg":"nobody can come to this server: it has no address, and no listener wrapper names it","server":"lonely"`) {
+		t.Errorf("got %s, %v", text, err)
+	}
 }
