@@ -16,7 +16,7 @@ import (
 func TestNoConnectionThatIsBeingRecognizedIsLostByAReload(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		t.Run(fmt.Sprint("TLS ", secure), func(t *testing.T) {
-			s, trust := newSharedPort(t, "1500ms", secure)
+			s, trust := newSharedPort(t, "1m", secure)
 			connect := func() *esmtptest.Client { return dialTCP(t, s.addr, "") }
 			if secure {
 				connect = func() *esmtptest.Client { return s.secured(t, trust) }
@@ -41,6 +41,9 @@ func TestNoConnectionThatIsBeingRecognizedIsLostByAReload(t *testing.T) {
 					t.Errorf("got %q, %v", resp, err)
 				}
 			}
+			for sniffing() > 0 {
+				timeIsUp()
+			}
 			for _, c := range silent {
 				c.Expect("220 *")
 				c.Cmd("NOOP", "250 2.0.0 two")
@@ -59,6 +62,20 @@ func sniffing() (n int) {
 		return true
 	})
 	return n
+}
+
+// timeIsUp ends the wait for connections that are being recognized.
+func timeIsUp() {
+	muxes.Range(func(_, value any) bool {
+		m := value.(*mux)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		for c := range m.conns {
+			c.SetReadDeadline(time.Now())
+		}
+		return true
+	})
+	time.Sleep(time.Millisecond)
 }
 
 // A session goes on with the config that it began with, and ends as one on a port of its own.
@@ -106,7 +123,7 @@ func TestAFailedStartLeavesASharedPortAlone(t *testing.T) {
 		for listeners() > 1 {
 			time.Sleep(time.Millisecond)
 		}
-		if got := s.get(t, "GET", http1); got != "one GET HTTP/1.1" {
+		if got := s.get(t, "GET", http1); got != "one GET HTTP/1.1 http" {
 			t.Errorf("got %q", got)
 		}
 		c := dialTCP(t, s.addr, "")

@@ -41,7 +41,7 @@ func (s sharedPort) caddyfile(t *testing.T) string {
 	return "{\n" + private + "skip_install_trust\nauto_https disable_redirects\nstorage file_system " + storage + "\n" + s.options +
 		"servers " + s.addr + " {\nprotocols h1 h2 h2c\nlistener_wrappers {\n" + wrappers + "}\n}\n" +
 		"esmtp {\nserver mail {\nhostname mx.example.internal\n" + tls + "test_tracked {\ntext " + s.text + "\n}\n}\n}\n}\n" +
-		site + "web.example.internal:" + port + " {\nbind " + host + "\nrespond \"" + s.text + " {http.request.method} {http.request.proto}\"\n}\n"
+		site + "web.example.internal:" + port + " {\nbind " + host + "\nrespond \"" + s.text + " {http.request.method} {http.request.proto} {http.request.scheme}\"\n}\n"
 }
 
 func (s sharedPort) load(t *testing.T) {
@@ -161,11 +161,11 @@ func expectLine(t *testing.T, c *esmtptest.Client, want string) {
 func TestHTTPAndMailOnOnePort(t *testing.T) {
 	s, _ := newSharedPort(t, "50ms", false)
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "MKCOL", "MOVE", "LOCK", "REPORT", "FROBNICATE"} {
-		if got, want := s.get(t, method, http1), "one "+method+" HTTP/1.1"; got != want {
+		if got, want := s.get(t, method, http1), "one "+method+" HTTP/1.1 http"; got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
-	if got := s.get(t, "GET", h2c); got != "one GET HTTP/2.0" {
+	if got := s.get(t, "GET", h2c); got != "one GET HTTP/2.0 http" {
 		t.Errorf("with prior knowledge: got %q", got)
 	}
 	c := dialTCP(t, s.addr, "")
@@ -178,7 +178,7 @@ func TestHTTPAndMailOnOnePort(t *testing.T) {
 
 func TestHTTPSAndMailOnOnePort(t *testing.T) {
 	s, trust := newSharedPort(t, "50ms", true)
-	for want, protocols := range map[string]*http.Protocols{"one GET HTTP/1.1": http1, "one GET HTTP/2.0": http2} {
+	for want, protocols := range map[string]*http.Protocols{"one GET HTTP/1.1 https": http1, "one GET HTTP/2.0 https": http2} {
 		if got := s.get(t, "GET", protocols); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
@@ -207,8 +207,10 @@ func TestTheProtocolNameDecidesAtOnce(t *testing.T) {
 	c.SendRaw("EHLO client.example\r\n")
 	c.Expect("220 *", "250 HELP")
 	c = s.secured(t, trust)
-	c.SendRaw("GET / HTTP/1.1\r\nHost: web.example.internal\r\n\r\n")
-	expectLine(t, c, "HTTP/1.1 200 OK")
+	c.SendRaw("GET / HTTP/1.1\r\nHost: web.example.internal\r\nConnection: close\r\n\r\n")
+	if resp, err := io.ReadAll(c.Conn); err != nil || !strings.HasSuffix(string(resp), "one GET HTTP/1.1 https") {
+		t.Errorf("got %q, %v", resp, err)
+	}
 }
 
 // Plain HTTP on the port of HTTPS gets what Caddy answers to that.
