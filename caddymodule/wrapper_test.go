@@ -176,6 +176,26 @@ func TestHTTPAndMailOnOnePort(t *testing.T) {
 	c.ExpectClose()
 }
 
+// The option servers without an address is for all web servers, those without TLS too. There both wrappers see the same octets.
+func TestWrappersForTLSOnAPortWithoutIt(t *testing.T) {
+	s := sharedPort{addr: freeAddress(t), wait: "20ms", text: "one"}
+	config, err := adapt(strings.Replace(s.caddyfile(t), "listener_wrappers {\n", "listener_wrappers {\nesmtp\ntls\n", 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { stop(t) })
+	if err := caddy.Load(config, true); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.get(t, "PROPFIND", http1); got != "one PROPFIND HTTP/1.1 http" {
+		t.Errorf("got %q", got)
+	}
+	c := dialTCP(t, s.addr, "")
+	c.Expect("220 *")
+	c.Cmd("NOOP", "250 2.0.0 one")
+	c.Cmd("QUIT", "221 *")
+}
+
 func TestHTTPSAndMailOnOnePort(t *testing.T) {
 	s, trust := newSharedPort(t, "50ms", true)
 	for want, protocols := range map[string]*http.Protocols{"one GET HTTP/1.1 https": http1, "one GET HTTP/2.0 https": http2} {
