@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"container/list"
 	"crypto/tls"
 	"errors"
 	"net"
@@ -13,6 +14,9 @@ type client struct {
 	net.Conn
 	begun bool  // octets were read
 	err   error // of the last read
+
+	place   *list.Element // among those that are not decided; it and hurried are guarded by the mux
+	hurried bool
 }
 
 func (c *client) Read(p []byte) (n int, err error) {

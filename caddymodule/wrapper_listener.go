@@ -25,9 +25,7 @@ func (l *webListener) accept() {
 	defer l.mux.leave(l)
 	var delay time.Duration
 	for {
-		select {
-		case l.mux.slots <- struct{}{}:
-		case <-l.done:
+		if !l.takeSlot() {
 			return
 		}
 		conn, err := l.Listener.Accept()
@@ -45,6 +43,22 @@ func (l *webListener) accept() {
 		delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 		l.wrapper.log.Warn("accept failed, waiting", "address", l.mux.key.address, "error", err, "wait", delay)
 		l.pause(delay)
+	}
+}
+
+// takeSlot waits for room in the mux. It reports false if the listener is closed first.
+func (l *webListener) takeSlot() bool {
+	select {
+	case l.mux.slots <- struct{}{}:
+		return true
+	default:
+		l.mux.hurry()
+	}
+	select {
+	case l.mux.slots <- struct{}{}:
+		return true
+	case <-l.done:
+		return false
 	}
 }
 

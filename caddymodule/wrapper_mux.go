@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"container/list"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -16,7 +17,7 @@ import (
 
 // Bounds of a mux.
 const (
-	maxSniffing   = 4096             // connections that are being recognized; more wait in the kernel
+	maxSniffing   = 4096             // connections that are being recognized
 	handshakeTime = 15 * time.Second // for TLS
 	handoverTime  = 5 * time.Second  // for a mail server that is just starting
 	goodbyeTime   = 5 * time.Second  // for the client to take a 421
@@ -41,9 +42,9 @@ type mux struct {
 
 	active sync.WaitGroup // connections
 	mu     sync.Mutex
-	joined []*webListener       // the newest last
-	name   string               // of the newest mail server
-	conns  map[*client]struct{} // that are not decided
+	joined []*webListener // the newest last
+	name   string         // of the newest mail server
+	conns  list.List      // of *client, that are not decided, the oldest first
 }
 
 // joinMux makes the listener of a web server whose mail clients are taken out.
@@ -64,7 +65,7 @@ func joinMux(below net.Listener, w *ListenerWrapper) net.Listener {
 func newMux(key muxKey) *mux {
 	m := &mux{
 		key: key, root: newHandover(), slots: make(chan struct{}, maxSniffing),
-		web: make(chan net.Conn), done: make(chan struct{}), conns: make(map[*client]struct{}),
+		web: make(chan net.Conn), done: make(chan struct{}),
 	}
 	cm := cmux.New(m.root)
 	webs, mails := cm.Match(isWeb), cm.Match(cmux.Any())
@@ -99,8 +100,8 @@ func (m *mux) leave(l *webListener) {
 func (m *mux) Destruct() error {
 	m.mu.Lock()
 	close(m.done)
-	for c := range m.conns {
-		c.SetDeadline(time.Now())
+	for e := m.conns.Front(); e != nil; e = e.Next() {
+		e.Value.(*client).SetDeadline(time.Now())
 	}
 	m.mu.Unlock()
 	go func() {
@@ -113,7 +114,7 @@ func (m *mux) Destruct() error {
 // recognize finds out what a connection speaks, and hands it over. It owns a slot.
 func (m *mux) recognize(c *client, wait time.Duration) {
 	if conn, ok := c.Conn.(handshaker); ok {
-		switch name, err := m.shakeHands(conn); {
+		switch name, err := m.shakeHands(c, conn); {
 		case err != nil:
 			m.toWeb(c, conn) // which logs it, and has an answer for a client that speaks HTTP
 			return
@@ -125,7 +126,7 @@ func (m *mux) recognize(c *client, wait time.Duration) {
 			return
 		}
 	}
-	m.setDeadline(c.SetReadDeadline, wait)
+	m.setDeadline(c, c.SetReadDeadline, wait)
 	m.root.give(c, nil) // it is open as long as we own a slot
 }
 
@@ -138,20 +139,20 @@ type handshaker interface {
 
 // shakeHands does the handshake, and returns the protocol name that it came to. It must be done before the sniffing: a deadline that passes
 // in a handshake breaks the connection.
-func (m *mux) shakeHands(conn handshaker) (name string, err error) {
-	m.setDeadline(conn.SetDeadline, handshakeTime)
+func (m *mux) shakeHands(c *client, conn handshaker) (name string, err error) {
+	m.setDeadline(c, c.SetDeadline, handshakeTime)
 	if err := conn.HandshakeContext(context.Background()); err != nil {
 		return "", err
 	}
-	conn.SetDeadline(time.Time{})
+	c.SetDeadline(time.Time{})
 	return conn.ConnectionState().NegotiatedProtocol, nil
 }
 
-// setDeadline sets a deadline: now, if nobody is left to wait for.
-func (m *mux) setDeadline(set func(time.Time) error, after time.Duration) {
+// setDeadline sets a deadline: now, if there is a hurry, or nobody is left to wait for.
+func (m *mux) setDeadline(c *client, set func(time.Time) error, after time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if isClosed(m.done) {
+	if c.hurried || isClosed(m.done) {
 		after = 0
 	}
 	set(time.Now().Add(after))
@@ -229,15 +230,26 @@ func (m *mux) claim(conn net.Conn) *client {
 	m.active.Add(1)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.conns[c] = struct{}{}
+	c.place = m.conns.PushBack(c)
 	return c
+}
+
+// hurry has the oldest connection decided now, to make room for another one: a flood of connections can't keep others out by being slow.
+func (m *mux) hurry() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if oldest := m.conns.Front(); oldest != nil {
+		c := m.conns.Remove(oldest).(*client)
+		c.hurried = true
+		c.SetDeadline(time.Now())
+	}
 }
 
 // decided takes back the deadline of a connection: from now on it is another's.
 func (m *mux) decided(c *client) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	delete(m.conns, c)
+	m.conns.Remove(c.place) // if it is there
 	c.SetDeadline(time.Time{})
 }
 

@@ -201,32 +201,40 @@ func TestAMailServerThatDoesntStartIsNotWaitedForForEver(t *testing.T) {
 	})
 }
 
-// As many connections as are allowed are being recognized at a time; the next one waits in the kernel.
+// As many connections as are allowed are being recognized at a time; then the oldest is decided at once.
 func TestTheNumberOfConnectionsIsBounded(t *testing.T) {
 	inBubble(t, func(t *testing.T, below *fakeListener, w *ListenerWrapper, _ net.Listener) {
+		begin := time.Now()
+		var times []time.Duration
 		go func() {
 			for {
 				conn, err := w.server.wrapped.Accept()
 				if err != nil {
 					return
 				}
+				times = append(times, time.Since(begin))
 				conn.Close()
 			}
 		}()
-		begin := time.Now()
-		for range maxSniffing {
+		const more = 10
+		for range maxSniffing + more {
 			_, server := esmtptest.Pipe()
 			below.results <- server
 		}
 		if d := time.Since(begin); d != 0 {
-			t.Errorf("%d took %s", maxSniffing, d)
-		}
-		_, server := esmtptest.Pipe()
-		below.results <- server
-		if d := time.Since(begin); d != time.Second {
-			t.Errorf("one more took %s, want the time of the others", d)
+			t.Errorf("%d took %s", maxSniffing+more, d)
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
+		if n := len(times); n != maxSniffing+more {
+			t.Fatalf("%d were handed over", n)
+		}
+		for i, d := range times {
+			// The loop is one ahead: it makes room before the next one is there.
+			if early := i <= more; early != (d == 0) || !early && d != time.Second {
+				t.Fatalf("number %d was handed over after %s", i, d)
+			}
+		}
 		w.server.wrapped.Close()
 	})
 }

@@ -57,7 +57,7 @@ func sniffing() (n int) {
 	muxes.Range(func(_, value any) bool {
 		m := value.(*mux)
 		m.mu.Lock()
-		n += len(m.conns)
+		n += m.conns.Len()
 		m.mu.Unlock()
 		return true
 	})
@@ -70,8 +70,8 @@ func timeIsUp() {
 		m := value.(*mux)
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		for c := range m.conns {
-			c.SetReadDeadline(time.Now())
+		for e := m.conns.Front(); e != nil; e = e.Next() {
+			e.Value.(*client).SetReadDeadline(time.Now())
 		}
 		return true
 	})
