@@ -11,6 +11,7 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 
 	"github.com/caddy-esmtp/esmtp"
 )
@@ -28,6 +29,9 @@ func init() {
 //			exit_timeout  <duration>
 //			<address...> {
 //				<setting or handler>
+//				...
+//			}
+//			server <name> [<address...>] {
 //				...
 //			}
 //		}
@@ -53,8 +57,9 @@ type App struct {
 	// ExitTimeout is how long sessions may take for it when Caddy exits. Default 4s: systemd's unit for Caddy kills after 5s.
 	ExitTimeout caddy.Duration `json:"exit_timeout,omitempty"`
 
-	log *slog.Logger
-	gen *generation
+	log      *slog.Logger
+	gen      *generation
+	wrappers map[*caddyhttp.Server]int // how many listener wrappers are provisioned
 }
 
 // Layer is what a module of esmtp.handlers is.
@@ -161,6 +166,7 @@ func (l lifecycle) Handle(_ context.Context, e caddy.Event) error {
 	switch {
 	case e.Name() == "started":
 		l.app.gen.serve()
+		l.app.warnUnreachable()
 	case caddy.Exiting():
 		l.app.leave()
 		go finishAll()

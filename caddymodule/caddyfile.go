@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -75,13 +76,20 @@ func (p *parser) option() error {
 	return p.server()
 }
 
-// server reads a server block, from its first address on.
+// server reads a server block, from its name or first address on.
 func (p *parser) server() error {
 	srv := new(Server)
 	head := p.NewFromNextSegment() // the tokens of the block only
 	sub := &parser{Dispenser: head, app: p.app, places: p.places}
+	name := ""
 	for sub.Next() {
-		if err := sub.listen(srv); err != nil {
+		var err error
+		if sub.Val() == "server" {
+			name, err = sub.serverName()
+		} else {
+			err = sub.listen(srv)
+		}
+		if err != nil {
 			return err
 		}
 		for sub.NextArg() {
@@ -97,13 +105,13 @@ func (p *parser) server() error {
 			}
 		}
 		if empty {
-			return sub.Errf("the server %s has no block, or nothing in it", strings.Join(srv.Listen, " "))
+			return sub.Errf("the server %s has no block, or nothing in it", cmp.Or(name, strings.Join(srv.Listen, " ")))
 		}
 		if err := srv.checkTLS(); err != nil {
 			return sub.WrapErr(err)
 		}
 	}
-	p.app.Servers[fmt.Sprintf("srv%d", len(p.app.Servers))] = srv
+	p.app.Servers[cmp.Or(name, p.app.freeName())] = srv
 	return nil
 }
 
@@ -112,7 +120,7 @@ func (p *parser) listen(srv *Server) error {
 	text := strings.TrimSuffix(p.Val(), ",")
 	if text != "localhost" && !strings.ContainsAny(text, ":./{") {
 		return p.Errf("unrecognized esmtp option %q%s; a server is an address, such as :25, and a block", text,
-			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout"}))
+			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout", "server"}))
 	}
 	srv.Listen = append(srv.Listen, text)
 	if strings.Contains(text, "{") {

@@ -30,9 +30,9 @@ type generation struct {
 	finishing sync.Once
 }
 
-// listener is a share of a socket, and the server that it is for.
+// listener is a share of a socket, or what listener wrappers hand over, and the server that it is for.
 type listener struct {
-	*share
+	net.Listener
 	server *Server
 	tls    bool         // from the start
 	outer  net.Listener // with the wrappers around it
@@ -64,7 +64,10 @@ func (g *generation) listen(srv *Server) error {
 		if err != nil {
 			return err
 		}
-		g.listeners = append(g.listeners, &listener{share: sh, server: srv, tls: addr.tls && srv.tls != nil})
+		g.listeners = append(g.listeners, &listener{Listener: sh, server: srv, tls: addr.tls && srv.tls != nil})
+	}
+	if srv.wrapped != nil {
+		g.listeners = append(g.listeners, &listener{Listener: srv.wrapped, server: srv})
 	}
 	return nil
 }
@@ -78,10 +81,15 @@ func (g *generation) serve() {
 		if !slices.Contains(g.servers, l.server.engine) {
 			g.servers = append(g.servers, l.server.engine)
 		}
-		l.outer = l.server.wrap(l.share)
+		sh, isShare := l.Listener.(*share)
+		if l.outer = l.Listener; isShare {
+			l.outer = l.server.wrap(sh)
+		}
 		g.serving.Go(func() { g.accept(l) })
-		if err := l.join(); err != nil {
-			g.log.Error("socket has permissions of another config", "server", l.server.name, "error", err)
+		if isShare {
+			if err := sh.join(); err != nil {
+				g.log.Error("socket has permissions of another config", "server", l.server.name, "error", err)
+			}
 		}
 		g.log.Info("serving", "server", l.server.name, "address", l.Addr(), "tls", l.tls, "hostname", l.server.engine.Hostname)
 	}

@@ -74,9 +74,13 @@ import (
 // 25. One that begins with tls://, such as tls://:2465, and one with port 465, is in TLS from the start; see [TLS]. A directive that is no setting is a handler, the module esmtp.handlers.<name>. Handlers are a stack, in their order: each may
 // answer a verb, or hand it on to the next. The last one keeps the mail; if none does it is dropped.
 //
+// A server can be given a name, which stands in the log, with "server <name>" before its addresses. It needs none if a [ListenerWrapper]
+// names it: then its clients come in at the port of a web server.
+//
 // Sizes are in octets: 1000, 64KiB, 50MiB, 1GB.
 type Server struct {
 	// Listen are the addresses. One that begins with tls:// or has port 465 is in TLS from the start. Placeholders such as {env.PORT} are allowed.
+	// A server that a listener wrapper of a web server names needs none.
 	Listen []string `json:"listen,omitempty"`
 
 	// Hostname is the name in the greeting and in Received fields: a domain name that leads here, or an address literal. Placeholders
@@ -145,7 +149,8 @@ type Server struct {
 	addresses []address // one for each port
 	tls       *TLS      // nil: none
 	wrappers  []caddy.ListenerWrapper
-	end       int // the first handler that ends the stack
+	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
+	end       int       // the first handler that ends the stack
 	engine    *esmtp.Server
 }
 
@@ -251,9 +256,6 @@ func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*
 }
 
 func (srv *Server) provisionAddresses() error {
-	if len(srv.Listen) == 0 {
-		return errors.New("there is no address to listen on")
-	}
 	srv.addresses = nil
 	for _, text := range srv.Listen {
 		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)

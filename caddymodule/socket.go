@@ -115,12 +115,6 @@ func (s *sharedSocket) accept(l net.Listener) {
 	}
 }
 
-// isTemporary reports whether accepting can go on after err.
-func isTemporary(err error) bool {
-	var t interface{ Temporary() bool }
-	return errors.As(err, &t) && t.Temporary()
-}
-
 // deliver hands a connection to the newest share, and reports false if the socket was closed before one took it.
 func (s *sharedSocket) deliver(a accepted) bool {
 	for {

@@ -113,7 +113,7 @@ func (srv *Server) checkTLS() error {
 // wantsTLS returns the server's setting, or the one that goes without saying; nil if there is to be no TLS.
 func (srv *Server) wantsTLS(hostname string) *TLS {
 	implicit := slices.ContainsFunc(srv.addresses, func(a address) bool { return a.tls })
-	local := !slices.ContainsFunc(srv.addresses, func(a address) bool { return !a.isLocal() })
+	local := len(srv.addresses) > 0 && !slices.ContainsFunc(srv.addresses, func(a address) bool { return !a.isLocal() })
 	public := strings.Contains(hostname, ".") && certmagic.SubjectQualifiesForPublicCert(hostname) && !isIP(hostname)
 	switch {
 	case srv.TLS != nil && srv.TLS.Off:
