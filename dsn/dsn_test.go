@@ -306,6 +306,21 @@ func TestStatusHasAClassThatTheActionCanHave(t *testing.T) {
 	}
 }
 
+func TestALongReplyDoesNotMakeALongReport(t *testing.T) {
+	for _, lines := range [][]string{{strings.Repeat("x", 1<<20)}, {strings.Repeat("x\n", 1<<20)}, strings.Split(strings.Repeat("x y,", 1<<18), ",")} {
+		rcpt := failed(t, "bob@c.example", "")
+		rcpt.Reply.Lines = lines
+		m, err := New(report(t, "", rcpt), strings.NewReader(original))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Len() > 10_000 {
+			t.Errorf("%d octets", m.Len())
+		}
+		parseBack(t, m.content.Bytes())
+	}
+}
+
 func TestAnErrorOfTheOriginalIsReported(t *testing.T) {
 	broken := errors.New("broken")
 	_, err := New(report(t, "", failed(t, "bob@c.example", "")), io.MultiReader(strings.NewReader("A: b"), errReader{broken}))

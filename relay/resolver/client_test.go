@@ -179,6 +179,20 @@ func TestALongAnswerComesByTCP(t *testing.T) {
 	}
 }
 
+func TestAServerThatDoesNotKnowEDNS(t *testing.T) {
+	s := serve(t, func(w dns.ResponseWriter, q *dns.Msg) {
+		if q.IsEdns0() != nil {
+			reply(t, w, q, func(m *dns.Msg) { m.Rcode, m.Question = dns.RcodeFormatError, nil })
+			return
+		}
+		reply(t, w, q, nil, "a.example. 60 A 192.0.2.1")
+	})
+	a, err := client(t, Config{Servers: []netip.AddrPort{s.addr}}).Lookup(t.Context(), "a.example", A)
+	if err != nil || len(a.Addrs) != 1 || s.udp.Load() != 2 {
+		t.Error(a, err, s.udp.Load())
+	}
+}
+
 func TestErrorsAreOfTheRightKind(t *testing.T) {
 	rcode := func(code int) func(dns.ResponseWriter, *dns.Msg) {
 		return func(w dns.ResponseWriter, q *dns.Msg) { reply(t, w, q, func(m *dns.Msg) { m.Rcode = code }) }
