@@ -23,10 +23,10 @@ type lanes struct {
 	skipped int                // of those, how many the last Lease left because their routes were excluded
 	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
 	leased  map[ID]*leased
-	recent  map[ID]struct{} // released since the last fetch began, which may see them as they were
+	recent  map[ID]struct{} // released since the fetch began that is reading, which may see them as they were
 	inRoute map[string]int  // how many of a route are leased
 	expiry  time.Time       // no lease ends before
-	taken   int             // lanes that are
+	reading bool            // a fetch is
 	wake    chan struct{}
 }
 
@@ -157,7 +157,6 @@ func (l *lanes) take(now int64, want int, o *LeaseOptions) (ln *lane, n int) {
 			}
 			if n > 0 {
 				ln.where, ln.added = laneTaken, false
-				l.taken++
 				return ln, n
 			}
 			ln.where = laneParked
@@ -173,9 +172,6 @@ func (l *lanes) take(now int64, want int, o *LeaseOptions) (ln *lane, n int) {
 func (l *lanes) put(ln *lane, next int64, cursor position, none bool, now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.taken--; l.taken == 0 {
-		clear(l.recent)
-	}
 	switch {
 	case ln.added: // before or after the lane was read: look again
 		if ln.next = ln.first.due; !none {
@@ -196,6 +192,14 @@ func (l *lanes) put(ln *lane, next int64, cursor position, none bool, now int64)
 	} else {
 		l.place(ln)
 	}
+}
+
+// read begins and ends a fetch. It is called with fetching held.
+func (l *lanes) read(begin bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading = begin
+	clear(l.recent)
 }
 
 // hold notes that items are leased, until the lease ends.
@@ -227,7 +231,7 @@ func (l *lanes) releaseLocked(id ID) *leased {
 		return nil
 	}
 	delete(l.leased, id)
-	if l.taken > 0 {
+	if l.reading {
 		l.recent[id] = struct{}{}
 	}
 	if le.token == 0 {

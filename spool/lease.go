@@ -40,6 +40,8 @@ const defaultTTL = 15 * time.Minute
 func (s *store) leaseLane(ctx context.Context, ln *lane, n int, now, until time.Time) ([]*Item, error) {
 	s.lanes.fetching.Lock()
 	defer s.lanes.fetching.Unlock()
+	s.lanes.read(true)
+	defer s.lanes.read(false)
 	token := int64(s.ids.next())
 	f, err := s.dialect.fetch(ctx, s, ln, n, token, now, until)
 	if err != nil {

@@ -83,6 +83,8 @@ func TestWhatDANEChecksBesides(t *testing.T) {
 		"TA: not shown":               {[]resolver.Association{record(2, 0, 1, ca.Cert)}, []*x509.Certificate{good}, []string{"mx.example.org"}, false},
 		"TA: not shown, but known":    {[]resolver.Association{record(2, 0, 0, ca.Cert)}, []*x509.Certificate{good}, []string{"mx.example.org"}, true},
 		"TA: shown, but did not sign": {[]resolver.Association{record(2, 0, 1, ca.Cert)}, []*x509.Certificate{forged, ca.Cert}, []string{"mx.example.org"}, false},
+		"TA: its own":                 {[]resolver.Association{record(2, 0, 1, good)}, []*x509.Certificate{good}, []string{"mx.example.org"}, true},
+		"TA: its own, another name":   {[]resolver.Association{record(2, 0, 1, good)}, []*x509.Certificate{good}, []string{"other.example"}, false},
 		"one of two":                  {[]resolver.Association{record(3, 1, 1, forged), record(3, 1, 1, good)}, []*x509.Certificate{good}, nil, true},
 		"no certificate":              {[]resolver.Association{record(3, 1, 1, good)}, nil, nil, false},
 		"no record":                   {nil, []*x509.Certificate{good}, []string{"mx.example.org"}, false},

@@ -104,9 +104,10 @@ func TestAFailedFetchKeepsTheOldPolicy(t *testing.T) {
 			w.Header().Set("Content-Type", "text/html")
 			w.Write([]byte(good))
 		},
-		"no type": func(w http.ResponseWriter, r *http.Request) { w.Header()["Content-Type"] = nil; w.Write([]byte(good)) },
-		"bad":     text("version: STSv1\nmode: enforce\n"),
-		"large":   text(good + strings.Repeat("x: y\r\n", maxPolicy/6)),
+		"no type":     func(w http.ResponseWriter, r *http.Request) { w.Header()["Content-Type"] = nil; w.Write([]byte(good)) },
+		"bad":         text("version: STSv1\nmode: enforce\n"),
+		"large":       text(good + strings.Repeat("x: y\r\n", maxPolicy/6)),
+		"a long line": text(good + "x: " + strings.Repeat("y", maxPolicy)),
 		"endless": func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "text/plain")
 			for r.Context().Err() == nil {

@@ -117,25 +117,39 @@ func (c *Client) Lookup(ctx context.Context, name string, t Type) (Answer, error
 // udpSize is what we can take by UDP: what fits into one packet nearly everywhere.
 const udpSize = 1232
 
-// exchange asks one server, by TCP if the answer by UDP is cut off. An answer to another question is an error: it could be a forgery.
+// exchange asks one server, again without EDNS if it doesn't know that (RFC 6891 §7), and by TCP if the answer by UDP is cut off.
 func (c *Client) exchange(ctx context.Context, q question, server netip.AddrPort) (*dns.Msg, error) {
 	msg := new(dns.Msg).SetQuestion(dns.Fqdn(q.name), uint16(q.t))
 	msg.AuthenticatedData = true // RFC 6840 §5.7: tell us whether it is authentic
 	msg.SetEdns0(udpSize, false)
-	for _, network := range []string{"udp", "tcp"} {
+	network := "udp"
+	for range 3 {
 		r, err := c.ask(ctx, msg, network, server)
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if len(r.Question) != 1 || !r.Response || r.Question[0].Qtype != uint16(q.t) || r.Question[0].Qclass != dns.ClassINET ||
-			!strings.EqualFold(r.Question[0].Name, dns.Fqdn(q.name)) {
+		case !answers(r, q): // it could be a forgery
 			return nil, errors.New("an answer to another question")
-		}
-		if !r.Truncated {
+		case r.Rcode == dns.RcodeFormatError && msg.IsEdns0() != nil:
+			msg.Extra = nil
+		case r.Truncated && network == "udp":
+			network = "tcp"
+		case r.Truncated:
+			return nil, errors.New("cut off by TCP too")
+		default:
 			return r, nil
 		}
 	}
-	return nil, errors.New("cut off by TCP too")
+	return nil, errors.New("it doesn't understand the question")
+}
+
+// answers reports whether a message is the response to a question. One who didn't understand the question may not repeat it.
+func answers(r *dns.Msg, q question) bool {
+	if r.Rcode == dns.RcodeFormatError && len(r.Question) == 0 {
+		return r.Response
+	}
+	return r.Response && len(r.Question) == 1 && r.Question[0].Qtype == uint16(q.t) && r.Question[0].Qclass == dns.ClassINET &&
+		strings.EqualFold(r.Question[0].Name, dns.Fqdn(q.name))
 }
 
 // ask sends one query. The library minds the deadline of a context, but not its end: closing the connection does.

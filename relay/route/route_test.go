@@ -150,6 +150,15 @@ func TestEqualExchangersTakeTurns(t *testing.T) {
 	}
 }
 
+func TestAHostThatIsAsGoodAsWeAreIsNotTried(t *testing.T) {
+	for range 50 { // in any order
+		hosts, err := router().Hosts(t.Context(), Hop{MX: true, Host: "same.example", Port: 25})
+		if err != nil || len(hosts) != 1 || hosts[0].Host != "mx1.example" {
+			t.Fatal(show(hosts), err)
+		}
+	}
+}
+
 func TestHostsAndAddressesAreBounded(t *testing.T) {
 	var many resolver.Answer
 	for i := range 100 {

@@ -65,6 +65,9 @@ const (
 	Always         // or deliver nothing to this host
 )
 
+// String returns "never", "if offered" or "always".
+func (m Mode) String() string { return [...]string{"never", "if offered", "always"}[m] }
+
 // Source says where a policy comes from, for logs and metrics.
 type Source uint8
 
