@@ -264,7 +264,7 @@ func TestWhoGetsTLSWithoutAsking(t *testing.T) {
 		{":25", "mx.example.org", &TLS{Off: true}, false},
 		{":465", "mx.example.org", &TLS{Off: true}, false},
 	} {
-		srv := &Server{Listen: []string{test.listen}, TLS: test.tls}
+		srv := &Server{Listen: []string{test.listen}, Settings: Settings{TLS: test.tls}}
 		if err := srv.provisionAddresses(); err != nil {
 			t.Fatal(err)
 		}
