@@ -97,7 +97,7 @@ type Server struct {
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
 
 	// Routes give sessions settings and handlers of their own, by what is known when a client connects: the first route that matches is taken.
-	// A session that none matches has the server's own settings and handlers; if the server has no handlers of its own it gets 554 5.7.1.
+	// A session that none matches has the server's own settings and handlers; if the server has no handlers of its own it gets 554.
 	Routes []*Route `json:"routes,omitempty"`
 
 	name      string

@@ -79,13 +79,16 @@ func loadTLS(t *testing.T, storage, block string) {
 
 func waitCertificates(t *testing.T, names ...string) {
 	t.Helper()
+	missing := make(map[string]bool)
 	for _, name := range names {
-		for got := ""; got != name; {
-			select {
-			case got = <-certified:
-			case <-time.After(10 * time.Second):
-				t.Fatalf("no certificate for %s", name)
-			}
+		missing[name] = true
+	}
+	for len(missing) > 0 {
+		select {
+		case got := <-certified:
+			delete(missing, got)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no certificate for %v", missing)
 		}
 	}
 }
