@@ -146,7 +146,7 @@ func (r *Route) provision(ctx, sessions caddy.Context, common stack, log *slog.L
 	return r.server.assemble(ctx, sessions, common.above(own), log)
 }
 
-// selectRoute finds the settings of a session; nil means the server's own. Routes of routes there are none.
+// selectRoute finds the settings of a session; nil means the server's own.
 func (srv *Server) selectRoute(s *esmtp.Session) *esmtp.Server {
 	for _, r := range srv.Routes {
 		if r.matchers.match(s) {

@@ -134,6 +134,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err := srv.assemble(ctx, sessions, own, log); err != nil {
 		return err
 	}
+	if len(srv.Routes) > 0 {
+		srv.engine.Select = srv.selectRoute
+	}
 	return srv.provisionRoutes(ctx, sessions, common, log)
 }
 
@@ -188,7 +191,6 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-			Select:            srv.selectRoute,
 			Logger:            log,
 		}
 	}
