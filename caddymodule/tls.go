@@ -57,7 +57,7 @@ type TLS struct {
 }
 
 // tls reads the setting tls.
-func (p *parser) tls(srv *Server) error {
+func (p *parser) tls(st *Settings) error {
 	t := new(TLS)
 	if p.NextArg() {
 		switch word := p.Val(); word {
@@ -91,10 +91,10 @@ func (p *parser) tls(srv *Server) error {
 			return p.Errf("tls: unrecognized option %q%s", name, didYouMean(name, []string{"required", "connection_policy"}))
 		}
 	}
-	if srv.TLS != nil {
+	if st.TLS != nil {
 		return p.Err("tls is given already")
 	}
-	srv.TLS = t
+	st.TLS = t
 	return nil
 }
 
