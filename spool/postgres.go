@@ -36,7 +36,7 @@ const (
 func (s *store) openPostgres(ctx context.Context, url string) (err error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
-		return fmt.Errorf("the URL of PostgreSQL, …%s: %w", redact(url), errors.Unwrap(err))
+		return fmt.Errorf("the URL of PostgreSQL: %w", err) // without the password
 	}
 	config.MaxConns = max(config.MaxConns, postgresWriters+8)
 	config.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { // 250 means on disk
