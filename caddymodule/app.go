@@ -24,6 +24,9 @@ func init() {
 //
 //	{
 //		esmtp {
+//			queue [<name>] {
+//				...
+//			}
 //			grace_period  <duration>
 //			drain_timeout <duration>
 //			exit_timeout  <duration>
@@ -37,7 +40,7 @@ func init() {
 //		}
 //	}
 //
-// What a server block can have is told by [Server]. The option can be given several times: what is in all of them counts.
+// What a server block can have is told by [Server], what a queue block can have by [Queue]. The option can be given several times: what is in all of them counts.
 //
 // When Caddy gets a new config, new connections get that as soon as all of it has started, and none is lost: an address that is in both configs
 // keeps its socket. Open sessions go on with the old config. After the grace period those that are left get 421 at their next command, but
@@ -46,6 +49,10 @@ func init() {
 type App struct {
 	// Servers are the servers, by a name that stands in the log.
 	Servers map[string]*Server `json:"servers,omitempty"`
+
+	// Queues are where mail is kept to be delivered, by a name that handlers use. A handler that names none uses default, which is there
+	// even if it isn't here.
+	Queues map[string]*Queue `json:"queues,omitempty"`
 
 	// GracePeriod is how long open sessions go on untroubled after a new config was loaded. Default 30s; negative means without end.
 	GracePeriod caddy.Duration `json:"grace_period,omitempty"`
@@ -59,6 +66,7 @@ type App struct {
 
 	log      *slog.Logger
 	gen      *generation
+	queues   *queueSet
 	wrappers map[*caddyhttp.Server]int // how many listener wrappers are provisioned
 }
 
@@ -93,8 +101,12 @@ func (a *App) Provision(ctx caddy.Context) error {
 	// Sessions outlive the config, and their modules must live as long: they get a context that Caddy doesn't cancel.
 	base := ctx
 	base.Context = context.WithoutCancel(ctx.Context)
+	var err error
+	if base.Context, err = a.provisionQueues(base.Context); err != nil {
+		return fmt.Errorf("esmtp: %w", err)
+	}
 	guests, release := caddy.NewContext(base)
-	a.gen = &generation{log: a.log, release: release,
+	a.gen = &generation{log: a.log, release: release, queues: a.queues,
 		grace: time.Duration(a.GracePeriod), limit: time.Duration(a.DrainTimeout), exit: time.Duration(a.ExitTimeout)}
 	if err := a.watch(ctx); err != nil {
 		return fmt.Errorf("esmtp: %w", err)
@@ -119,6 +131,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 			}
 		}
 	}
+	a.setHostname()
 	return nil
 }
 
@@ -146,7 +159,7 @@ func (a *App) watch(ctx caddy.Context) error {
 	return errors.Join(events.On("started", lifecycle{a}), events.On("stopping", lifecycle{a}))
 }
 
-// Start opens the sockets of all servers. It doesn't serve yet: another app may fail to start, and a config that can't be started never
+// Start opens the sockets of all servers, and the spools. It doesn't serve yet: another app may fail to start, and a config that can't be started never
 // answers anybody.
 func (a *App) Start() error {
 	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
@@ -154,7 +167,7 @@ func (a *App) Start() error {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}
 	}
-	return nil
+	return a.queues.open()
 }
 
 // lifecycle listens to Caddy's events for an App. It is not the App itself, as Caddy writes those who listen into its debug log.

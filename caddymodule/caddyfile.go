@@ -64,6 +64,8 @@ func (p *parser) rememberAddresses() {
 // option reads one of the app's own settings, or a server block.
 func (p *parser) option() error {
 	switch p.Val() {
+	case "queue":
+		return p.queue()
 	case "grace_period":
 		return p.duration(&p.app.GracePeriod)
 	case "drain_timeout":
@@ -128,7 +130,7 @@ func (p *parser) listen(srv *Server) error {
 	text := strings.TrimSuffix(p.Val(), ",")
 	if text != "localhost" && !strings.ContainsAny(text, ":./{") {
 		return p.Errf("unrecognized esmtp option %q%s; a server is an address, such as :25, and a block", text,
-			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout", "server"}))
+			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout", "server", "queue"}))
 	}
 	srv.Listen = append(srv.Listen, text)
 	if strings.Contains(text, "{") {

@@ -67,7 +67,9 @@ func (p *parser) flag(v *bool) error {
 	return nil
 }
 
-func (p *parser) hostname(st *Settings) error {
+func (p *parser) hostname(st *Settings) error { return p.hostnameText(&st.Hostname) }
+
+func (p *parser) hostnameText(v *string) error {
 	value, err := p.argument()
 	if err != nil {
 		return err
@@ -77,7 +79,7 @@ func (p *parser) hostname(st *Settings) error {
 			return p.WrapErr(err)
 		}
 	}
-	st.Hostname = value
+	*v = value
 	return nil
 }
 

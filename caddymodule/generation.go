@@ -22,8 +22,11 @@ type generation struct {
 	limit   time.Duration // then they have this long to end
 	exit    time.Duration // and this long when the process exits
 	release func()        // gives the modules back
+	queues  *queueSet
+	over    chan struct{} // closed when all is given back
 
 	left      bool // leave was called
+	served    bool // serve was
 	servers   []*esmtp.Server
 	listeners []*listener
 	serving   sync.WaitGroup // accept loops
@@ -77,6 +80,10 @@ func (g *generation) serve() {
 	if g.left {
 		return
 	}
+	g.served, g.over = true, make(chan struct{})
+	if err := g.queues.deliver(); err != nil {
+		g.log.Error("nothing is delivered", "error", err)
+	}
 	for _, l := range g.listeners {
 		if !slices.Contains(g.servers, l.server.engine) {
 			g.servers = append(g.servers, l.server.engine)
@@ -115,7 +122,9 @@ func (g *generation) leave() {
 	for _, l := range g.listeners {
 		l.Close()
 	}
-	if len(g.servers) == 0 { // never served
+	g.queues.leave()
+	if !g.served { // there are no sessions
+		g.queues.close()
 		g.release()
 		return
 	}
@@ -143,7 +152,9 @@ func (g *generation) drain() {
 			srv.Shutdown(context.Background())
 		}
 	})
+	g.queues.close()
 	g.release()
+	close(g.over)
 	draining.Lock()
 	delete(draining.set, g)
 	draining.Unlock()
@@ -175,7 +186,14 @@ func (g *generation) finish() {
 		ctx, cancel := timeout(g.exit)
 		defer cancel()
 		g.settle(ctx)
+		cut, cancelCut := timeout(g.exit * 3 / 4)
+		defer cancelCut()
 		g.each(func(srv *esmtp.Server) { srv.Shutdown(ctx) })
+		g.queues.cutOff(cut)
+		select {
+		case <-g.over: // nothing of what was delivered is forgotten
+		case <-ctx.Done():
+		}
 	})
 }
 

@@ -169,8 +169,8 @@ func (r *Relay) logAttempt(a *attempt) {
 		args = append(args, "due", a.item.Due)
 	}
 	for i := range a.rcpts {
-		if err := a.rcpts[i].err; err != nil {
-			args = append(args, "error", err)
+		if err := a.rcpts[i].err; err != nil && !errors.As(err, new(esmtp.Reply)) {
+			args = append(args, "error", err) // not what the reply says already
 			break
 		}
 	}
