@@ -1,0 +1,210 @@
+package caddymodule
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/caddy-esmtp/esmtp/esmtptest"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// closedPort is an address that nothing listens on.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// queueRig is a server with a queue, and one that the queue delivers to.
+type queueRig struct {
+	in, out, mail, spool string
+}
+
+func newQueueRig(t *testing.T) *queueRig {
+	dir := tempDir(t)
+	return &queueRig{in: socket(t), out: socket(t), mail: filepath.Join(dir, "mail"), spool: filepath.Join(dir, "spool")}
+}
+
+// block is the configuration; settings are more ones of the queue.
+func (r *queueRig) block(hop, settings string) string {
+	return fmt.Sprintf(`queue {
+	spool %s
+	hostname relay.example.org
+	next_hop %s
+	%s
+}
+unix/%s {
+	hostname in.example.org
+	queue
+}
+unix/%s {
+	hostname out.example.org
+	recipients *@example.net
+	maildir %s/{rcpt.local}
+}
+`, r.spool, hop, settings, r.in, r.out, r.mail)
+}
+
+func (r *queueRig) hop() string { return "smtp+unix://" + r.out }
+
+// send sends a message to the queue.
+func (r *queueRig) send(t *testing.T, to string) {
+	t.Helper()
+	c := dial(t, r.in)
+	c.Run("S: 220 *\nC: EHLO client.example\nS: 250-*\nS: ...\nC: MAIL FROM:<ann@example.net>\nS: 250 *\nC: RCPT TO:<" + to + ">\nS: 250 *\nC: DATA\nS: 354 *\n" +
+		"C: Subject: hi\nC:\nC: to " + to + "\nC: .\nS: 250 2.0.0 queued as *\nC: QUIT\nS: 221 *\nclose")
+}
+
+// delivered waits for mail in a maildir.
+func (r *queueRig) delivered(t *testing.T, user, text string) {
+	t.Helper()
+	eventually(t, func() string {
+		files, _ := filepath.Glob(filepath.Join(r.mail, user, "new", "*"))
+		for _, file := range files {
+			if body, _ := os.ReadFile(file); strings.Contains(string(body), text) {
+				return ""
+			}
+		}
+		return fmt.Sprintf("nothing with %q came for %s", text, user)
+	})
+}
+
+func TestAQueueDeliversAndReports(t *testing.T) {
+	r := newQueueRig(t)
+	load(t, r.block(r.hop(), ""))
+	r.send(t, "bob@example.net")
+	r.delivered(t, "bob", "to bob@example.net")
+	r.send(t, "stranger@example.org")
+	r.delivered(t, "ann", "Action: failed")
+}
+
+// What an old config has queued the new one delivers, in its way; the spool is not closed in between.
+func TestAQueueSurvivesAReload(t *testing.T) {
+	r := newQueueRig(t)
+	load(t, r.block(closedPort(t), "retry 1s"))
+	session := dial(t, r.in)
+	session.Run("S: 220 *\nC: EHLO client.example\nS: 250-*\nS: ...\nC: MAIL FROM:<ann@example.net>\nS: 250 *\nC: RCPT TO:<late@example.net>\nS: 250 *")
+	r.send(t, "bob@example.net")
+	if err := tryLoad(t, r.block(r.hop(), "retry 1s")); err != nil {
+		t.Fatal(err)
+	}
+	r.delivered(t, "bob", "to bob@example.net")
+	session.Run("C: DATA\nS: 354 *\nC: Subject: late\nC: .\nS: 250 2.0.0 queued as *\nC: QUIT\nS: 221 *\nclose")
+	r.delivered(t, "late", "Subject: late")
+}
+
+// After a stop the spool is free, and has what was not delivered.
+func TestAQueueIsClosedAtTheEnd(t *testing.T) {
+	r := newQueueRig(t)
+	load(t, r.block(closedPort(t), "retry 1h"))
+	r.send(t, "bob@example.net")
+	stop(t)
+	s, err := spool.Open(context.Background(), r.spool, &spool.Options{Logger: esmtptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	items, _, err := s.List(context.Background(), spool.Filter{})
+	if err != nil || len(items) != 1 || items[0].State != spool.Queued || items[0].Recipients[0].Address != "bob@example.net" {
+		t.Errorf("got %v, %v", items, err)
+	}
+}
+
+// A config that fails to start gives its spool back.
+func TestAFailedStartLeavesNoSpoolOpen(t *testing.T) {
+	r := newQueueRig(t)
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	if err := tryLoad(t, r.block(r.hop(), "")+"tcp/"+taken.Addr().String()+" {\nrespond CONNECT 554 5.7.1 no\n}"); err == nil {
+		t.Skip("this system lets two listen on one port")
+	}
+	s, err := spool.Open(context.Background(), r.spool, &spool.Options{Logger: esmtptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+}
+
+func TestQuarantineKeepsMail(t *testing.T) {
+	r := newQueueRig(t)
+	load(t, fmt.Sprintf("queue {\nspool %s\n}\nunix/%s {\nhostname in.example.org\nquarantine \"not now\"\n}\n", r.spool, r.in))
+	r.send(t, "bob@example.net")
+	stop(t)
+	s, err := spool.Open(context.Background(), r.spool, &spool.Options{Logger: esmtptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	items, _, err := s.List(context.Background(), spool.Filter{})
+	if err != nil || len(items) != 1 || items[0].State != spool.Quarantined || items[0].Reason != "not now" {
+		t.Errorf("got %v, %v", items, err)
+	}
+}
+
+// What stands at line 4 is wrong, and the error says so.
+func TestMistakesInAQueueBlockAreFoundWithTheirLine(t *testing.T) {
+	for line, want := range map[string]string{
+		"spol /x":                       `queue: unrecognized setting "spol"; did you mean spool?`,
+		"spool":                         "spool takes one argument",
+		"next_hop":                      "next_hop takes next hops, such as mx.example.org:25",
+		"next_hop http://x":             "the scheme is none of",
+		"next_hop a:b@host":             "a password must not stand in an address",
+		"route":                         "route takes a domain and next hops",
+		"route example.org x {\ndns\n}": `route: unrecognized setting "dns"; there is tls`,
+		"route a..b x":                  "route: bad rule",
+		"login host secret":             "has no user: want user@host",
+		"login user@host":               "login takes a next hop with its user, and a password",
+		"tls strong":                    `tls is one of none, opportunistic, required, verified, not "strong"`,
+		"dns localhost":                 `dns: "localhost" is no IP address`,
+		"concurrency 0":                 `concurrency is a number above 0, not "0"`,
+		"retry":                         "retry takes durations, such as 1m 10m 1h",
+		"retry 1m soon":                 `not "soon"`,
+		"expire off":                    "expire can't be off",
+		"hostname a_b..c":               "neither a domain name nor an address literal",
+	} {
+		_, err := adapt("{\nesmtp {\nqueue {\n" + line + "\n}\n}\n}\n")
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "Caddyfile:") {
+			t.Errorf("%q: got %v, want %q with the line", line, err, want)
+		}
+	}
+	for block, want := range map[string]string{
+		"queue a b {\n}":                        `queue takes one name, not "b" too`,
+		"queue {\n}\nqueue {\n}":                "there is a queue default already",
+		":2525 {\nqueue http://x\n}":            "the scheme is none of",
+		":2525 {\nqueue {\nqueu x\n}\n}":        `queue: unrecognized option "queu"; did you mean queue?`,
+		":2525 {\nquarantine a b\n}":            `quarantine takes one reason, in quotes if it has spaces; "b" is another`,
+		":2525 {\nquarantine {\nreason x\n}\n}": `quarantine: unrecognized option "reason"`,
+	} {
+		if _, err := adapt("{\nesmtp {\n" + block + "\n}\n}\n"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", block, err, want)
+		}
+	}
+}
+
+// What can only be seen when all is there is found when the config is provisioned.
+func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
+	for block, want := range map[string]string{
+		":2525 {\nqueue {\nqueue inbund\n}\n}\nqueue inbound {\n}": `there is no queue "inbund"; did you mean inbound?`,
+		"queue {\nnext_hop ann@host\n}":                            "has a user and no password: want login",
+	} {
+		config, err := adapt("{\n" + private + "esmtp {\n" + block + "\n}\n}\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := tryValidate(config); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: got %v, want %q", block, err, want)
+		}
+	}
+}
