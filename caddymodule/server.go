@@ -207,6 +207,10 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err != nil {
 		return err
 	}
+	observer, err := observe(ctx, name)
+	if err != nil {
+		return err
+	}
 	login := srv.Auth
 	if login == nil {
 		login = new(Auth)
@@ -232,7 +236,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
+			Observer:          observer,
 			Logger:            log.With("server", name),
+			AccessLog:         accessLog(ctx, name),
 		}
 	}
 	srv.engine = newEngine()
