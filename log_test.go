@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -103,6 +104,17 @@ func TestAccessLogHasTheFields(t *testing.T) {
 		}
 		if line["msg"] != want.msg || line["verdict"] != want.verdict || want.reason != "" && line["reason"] != want.reason {
 			t.Errorf("got %v, want %v", line, want)
+		}
+	}
+	page, err := os.ReadFile("docs/logs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range got {
+		for name := range line {
+			if name != "time" && name != "level" && name != "msg" && !bytes.Contains(page, []byte("`"+name+"`")) {
+				t.Errorf("docs/logs.md doesn't mention %s", name)
+			}
 		}
 	}
 	first := got[0]

@@ -3,10 +3,12 @@ package caddymodule
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
 	"github.com/caddyserver/caddy/v2"
+	_ "github.com/caddyserver/caddy/v2/modules/logging" // for the docs
 )
 
 // loadLogs runs Caddy with two logs, each in a file: one of all that the app writes, at a level, the other of esmtp.access alone.
@@ -14,8 +16,8 @@ func loadLogs(t *testing.T, level, socket, settings string) (all, access func() 
 	t.Helper()
 	dir := tempDir(t)
 	config, err := adapt("{\n" + private + "log default {\noutput discard\n}\n" +
-		"log all {\noutput file " + filepath.Join(dir, "all") + "\nformat json\nlevel " + level + "\ninclude esmtp\n}\n" +
-		"log access {\noutput file " + filepath.Join(dir, "access") + "\nformat json\ninclude esmtp.access\n}\n" +
+		"log all {\noutput file " + filepath.Join(dir, "all") + " {\nroll_disabled\n}\nformat json\nlevel " + level + "\ninclude esmtp\n}\n" +
+		"log access {\noutput file " + filepath.Join(dir, "access") + " {\nroll_disabled\n}\nformat json\ninclude esmtp.access\n}\n" +
 		"esmtp {\nunix/" + socket + " {\nhostname mx.example.org\n" + settings + "\n}\n}\n}\n")
 	if err != nil {
 		t.Fatal(err)
@@ -34,6 +36,31 @@ func loadLogs(t *testing.T, level, socket, settings string) (all, access func() 
 		}
 	}
 	return read("all"), read("access")
+}
+
+var outputFile = regexp.MustCompile(`output file [^\n{]*(\{[^}]*\})?`)
+
+// The Caddyfiles of the page on logs work, but their files are not to be made here.
+func TestLogsPage(t *testing.T) {
+	text, err := os.ReadFile("../docs/logs.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := codeBlock.FindAllStringSubmatch(string(text), -1)
+	if len(blocks) < 3 {
+		t.Fatalf("got %d Caddyfiles", len(blocks))
+	}
+	for _, block := range blocks {
+		if _, err := adapt(block[2]); err != nil {
+			t.Errorf("%v\n%s", err, block[2])
+			continue
+		}
+		config, err := adapt(outputFile.ReplaceAllString(block[2], "output discard"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		validate(t, config)
+	}
 }
 
 // The access log has a logger name of its own, so that it can have a file of its own.
