@@ -51,6 +51,11 @@ func (r *recorder) Handle(ctx context.Context, e caddy.Event) error {
 	if id := e.Origin().CaddyModule().ID; id != "esmtp" || ctx.Err() != nil {
 		return fmt.Errorf("got origin %s, context %v", id, ctx.Err())
 	}
+	if r.Name == "slow" && e.Name() == eventMessageAccepted {
+		recorded.Unlock()
+		<-slowMay
+		recorded.Lock()
+	}
 	if r.Name == "panics" {
 		panic("no")
 	}
@@ -200,6 +205,25 @@ func TestEventsOfADrainingSessionGoToTheActiveConfig(t *testing.T) {
 	loadEvents(t, "", path, "")
 	old.Run(goodbye)
 	wantEvents(t)
+}
+
+// slowMay lets the recorder "slow" go on.
+var slowMay = make(chan struct{})
+
+// A slow handler makes its own client wait, and nobody else.
+func TestSlowEventHandlersHoldUpTheirSessionAlone(t *testing.T) {
+	record(t)
+	path := socket(t)
+	loadEvents(t, "slow", path, "")
+	slow := dial(t, path)
+	begin, end, _ := strings.Cut(oneMessage, "S: * *")
+	slow.Run(begin)
+	dial(t, path).Run("S: 220 *\n" + goodbye)
+	loadEvents(t, "b", path, "") // nor does a reload wait
+	dial(t, path).Run(oneMessage + goodbye)
+	slowMay <- struct{}{}
+	slow.Run("S: 250 *" + end + goodbye)
+	settle(t)
 }
 
 // A handler that panics ends no session.

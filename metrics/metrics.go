@@ -136,8 +136,16 @@ func (m *Metrics) census() map[string]esmtp.SessionCensus {
 // watch has the sessions of a server counted. It is called when one has begun.
 func (m *Metrics) watch(srv *esmtp.Server, counters *server) {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.live[srv] == counters {
+		return
+	}
+	for other := range m.live { // those that are gone must not be kept, if nobody ever asks for metrics
+		if other.SessionCount() == 0 {
+			delete(m.live, other)
+		}
+	}
 	m.live[srv] = counters
-	m.mu.Unlock()
 }
 
 // Observer counts what it is told in the rows of the server of that name. Servers of the same name share them: so a server's counters live across its
