@@ -147,6 +147,7 @@ type Server struct {
 	wrappers  []caddy.ListenerWrapper
 	end       int // the first handler that ends the stack
 	engine    *esmtp.Server
+	look      *look // for the admin API
 }
 
 // The policies, by the names that a config has for them.
@@ -164,6 +165,7 @@ var (
 // ctx is that of the config, sessions one that lives as long as a session does.
 func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
+	srv.look = newLook(name, srv)
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
@@ -232,6 +234,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
+			Observer:          srv.look.observer(),
 			Logger:            log.With("server", name),
 		}
 	}
