@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -72,9 +73,9 @@ func (a *AdminAPI) streamEvents(w http.ResponseWriter, r *http.Request, query ur
 		return apiError(http.StatusServiceUnavailable, "esmtp: %w", err)
 	}
 	defer watched.unsubscribe(sub)
-	a.watch.Do(func() { // there is one endpoint for each AdminAPI
+	a.watch.Do(func() { // there is one endpoint for each AdminAPI, and it can be shut down twice
 		if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
-			srv.RegisterOnShutdown(func() { close(a.stopping) })
+			srv.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
 		}
 	})
 	out := eventWriter{w, http.NewResponseController(w), hide}
