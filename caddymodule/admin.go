@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -139,15 +140,24 @@ func apiError(status int, format string, args ...any) error {
 
 // writeJSON answers with a value.
 func writeJSON(w http.ResponseWriter, status int, value any) error {
-	text, err := json.Marshal(value)
+	text, err := toJSON(value)
 	if err != nil {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(status)
-	w.Write(append(text, '\n')) // if the client has gone there is nobody to tell
+	w.Write(text) // if the client has gone there is nobody to tell
 	return nil
+}
+
+// toJSON writes a line. Replies are full of angle brackets: it leaves them alone.
+func toJSON(value any) ([]byte, error) {
+	var b bytes.Buffer
+	out := json.NewEncoder(&b)
+	out.SetEscapeHTML(false)
+	err := out.Encode(value)
+	return b.Bytes(), err
 }
 
 // Interface guards

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -132,12 +131,12 @@ func (out eventWriter) events(queue []*sessionEvent, lost int) error {
 }
 
 func (out eventWriter) event(kind string, value any) error {
-	text, err := json.Marshal(value)
+	text, err := toJSON(value)
 	if err != nil {
 		return err
 	}
 	out.control.SetWriteDeadline(time.Now().Add(writeTime))
-	_, err = fmt.Fprintf(out.w, "event: %s\ndata: %s\n\n", kind, text)
+	_, err = fmt.Fprintf(out.w, "event: %s\ndata: %s\n", kind, text)
 	return err
 }
 

@@ -125,8 +125,11 @@ func (e sessionEvent) details() string {
 			b.WriteString(" " + label + shown(text))
 		}
 	}
-	reply := e.Reply
-	if reply == "" && e.Code > 0 {
+	reply, _, more := strings.Cut(e.Reply, " / ") // the lines of a reply
+	switch {
+	case more:
+		reply += " …"
+	case reply == "" && e.Code > 0:
 		reply = fmt.Sprint(e.Code)
 	}
 	add("", e.Verb)

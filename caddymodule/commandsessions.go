@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -61,10 +60,12 @@ func (c *adminClient) sessions(query url.Values) (all []sessionView, err error) 
 
 // writeLines writes each value as a line of JSON.
 func writeLines[T any](w io.Writer, values []T) error {
-	out := json.NewEncoder(w)
-	out.SetEscapeHTML(false)
 	for _, v := range values {
-		if err := out.Encode(v); err != nil {
+		line, err := toJSON(v)
+		if err != nil {
+			return err
+		}
+		if _, err := w.Write(line); err != nil {
 			return err
 		}
 	}

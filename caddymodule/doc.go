@@ -12,5 +12,5 @@
 // app.go is the app and its life in Caddy, server.go and limits.go what a server can be told, listen.go its addresses, listeners.go what is wrapped around
 // its sockets, tls.go its certificates, and auth.go who may log in. caddyfile.go reads the global option, settings.go the settings of a server, and
 // suggest.go finds out what was meant. register.go and fields.go are Register; maildir.go, recipients.go, respond.go, senders.go and log.go are the modules of
-// esmtp.handlers that come with it, authusers.go and authremote.go those of esmtp.auth. command.go is the command "caddy esmtp".
+// esmtp.handlers that come with it, authusers.go and authremote.go those of esmtp.auth. command*.go is the command "caddy esmtp", and admin*.go what it asks: the admin API.
 package caddymodule
