@@ -277,7 +277,16 @@ func TestAdminMailboxIsBounded(t *testing.T) {
 	if resp.StatusCode != http.StatusTooManyRequests || !strings.Contains(text, "too many messages") {
 		t.Errorf("got %s %s", resp.Status, text)
 	}
-	c.Conn.Close()
+	if resp, text = a.send("DELETE", "/esmtp/sessions/"+id, ""); resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("got %s %s", resp.Status, text)
+	}
+	var kicked kickedView
+	if a.get("DELETE", "/esmtp/sessions?all=1", &kicked); len(kicked.Kicked) != 0 || len(kicked.Busy) != 1 {
+		t.Errorf("got %+v", kicked)
+	}
+	if a.get("DELETE", "/esmtp/sessions?all=1&now=1", &kicked); len(kicked.Kicked) != 1 {
+		t.Errorf("got %+v", kicked)
+	}
 }
 
 func TestAdminSaysWhatIsWrong(t *testing.T) {

@@ -25,8 +25,7 @@ type tally struct {
 	handshakes, handshakesFailed atomic.Uint64
 	logins, loginsFailed         atomic.Uint64
 	octetsIn, octetsOut          atomic.Uint64 // of sessions that have ended
-	errors                       [esmtp.ClassData + 1]atomic.Uint64
-	limits                       sync.Map // esmtp.Limit → *atomic.Uint64
+	errors, limits               counts
 }
 
 // tallies are those of all names that a config of this process had.
@@ -79,14 +78,6 @@ func split(ok bool, successes, failures *atomic.Uint64) {
 	}
 }
 
-func (t *tally) limited(limit esmtp.Limit) {
-	n, ok := t.limits.Load(limit)
-	if !ok {
-		n, _ = t.limits.LoadOrStore(limit, new(atomic.Uint64))
-	}
-	n.(*atomic.Uint64).Add(1)
-}
-
 func (t *tally) ended(s *esmtp.Session, err error) {
 	if errors.Is(err, esmtp.ErrRefused) || errors.Is(err, esmtp.ErrTooMany) {
 		t.refused.Add(1)
@@ -96,23 +87,24 @@ func (t *tally) ended(s *esmtp.Session, err error) {
 	t.octetsOut.Add(uint64(info.OctetsOut))
 }
 
-func (t *tally) limitHits() map[string]uint64 {
-	hits := make(map[string]uint64)
-	t.limits.Range(func(limit, n any) bool {
-		hits[string(limit.(esmtp.Limit))] = n.(*atomic.Uint64).Load()
-		return true
-	})
-	return hits
+// counts are counters by name.
+type counts struct{ byName sync.Map }
+
+func (c *counts) add(name string) {
+	n, ok := c.byName.Load(name)
+	if !ok {
+		n, _ = c.byName.LoadOrStore(name, new(atomic.Uint64))
+	}
+	n.(*atomic.Uint64).Add(1)
 }
 
-func (t *tally) errorsByClass() map[string]uint64 {
-	counts := make(map[string]uint64)
-	for class := range t.errors {
-		if n := t.errors[class].Load(); n > 0 {
-			counts[esmtp.ErrorClass(class).String()] = n
-		}
-	}
-	return counts
+func (c *counts) view() map[string]uint64 {
+	view := make(map[string]uint64)
+	c.byName.Range(func(name, n any) bool {
+		view[name.(string)] = n.(*atomic.Uint64).Load()
+		return true
+	})
+	return view
 }
 
 // tallyView is a tally in JSON.
@@ -157,8 +149,8 @@ func (t *tally) view(name string) tallyView {
 		Auth:        resultView{t.logins.Load(), t.loginsFailed.Load()},
 		OctetsIn:    t.octetsIn.Load(),
 		OctetsOut:   t.octetsOut.Load(),
-		Errors:      t.errorsByClass(),
-		Limits:      t.limitHits(),
+		Errors:      t.errors.view(),
+		Limits:      t.limits.view(),
 	}
 }
 

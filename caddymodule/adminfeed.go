@@ -175,11 +175,11 @@ func (l *look) observer() esmtp.Observer {
 			watched.tell(name, s, "message", func(e *sessionEvent) { e.message(s, r, times) })
 		},
 		Limited: func(s *esmtp.Session, limit esmtp.Limit) {
-			t.limited(limit)
+			t.limits.add(string(limit))
 			watched.tell(name, s, "limited", func(e *sessionEvent) { e.Limit = string(limit) })
 		},
 		Failed: func(s *esmtp.Session, failure esmtp.SessionError) {
-			t.errors[failure.Class].Add(1)
+			t.errors.add(failure.Class.String())
 			watched.tell(name, s, "failed", func(e *sessionEvent) {
 				e.Class, e.Verb, e.Error = failure.Class.String(), failure.Verb, errorText(failure.Err)
 			})

@@ -146,6 +146,28 @@ func TestKickQuery(t *testing.T) {
 	}
 }
 
+// Whatever is given as a reply, what a client gets is one line of ASCII that begins with 421 4, or there is an error.
+func FuzzKick(f *testing.F) {
+	for _, reply := range []string{"", "421 4.7.0 go away", "550 no", "421 4.1000.0 x", "4.3.2", "a\rb", "gr\u00fc\u00df", strings.Repeat("x", 500)} {
+		f.Add(reply, false)
+	}
+	f.Fuzz(func(t *testing.T, reply string, now bool) {
+		query, err := kickQuery(reply, now)
+		if err != nil {
+			return
+		}
+		order, err := newKick(query)
+		if err != nil || order.reply == nil {
+			return
+		}
+		r := *order.reply
+		if line := r.Error(); order.now || r.Code != 421 || r.Enh[0] != 4 || len(r.Lines) != 1 || !strings.HasPrefix(line, "421 4.") || len(line) > 510 ||
+			strings.ContainsFunc(line, func(c rune) bool { return c < ' ' || c > '~' }) {
+			t.Errorf("%q: got %q", reply, line)
+		}
+	})
+}
+
 func TestSizesForPeople(t *testing.T) {
 	for n, want := range map[int64]string{0: "0", 1023: "1023", 1024: "1.0KiB", 1536: "1.5KiB", 5 << 20: "5.0MiB", 3 << 40: "3.0TiB", 1 << 62: "4194304.0TiB"} {
 		if got := size(n); got != want {
