@@ -148,9 +148,9 @@ func (f *feed) tell(server string, s *esmtp.Session, kind string, fill func(e *s
 	}
 }
 
-// observer counts and tells what happens on a server. Sessions may go on after its config has gone: it needs nothing of that.
-func (l *look) observer() esmtp.Observer {
-	t, name := l.tally, l.name
+// adminObserver counts and tells what happens on a server. Sessions may go on after its config has gone: it needs nothing of that.
+func adminObserver(name string) esmtp.Observer {
+	t := tallyOf(name)
 	return esmtp.Observer{
 		Connected: func(s *esmtp.Session) {
 			t.connections.Add(1)

@@ -59,7 +59,7 @@ func (srv liveServer) usage(clients int) limitsView {
 	usage := srv.engine.Usage(clients)
 	view := limitsView{
 		Server: srv.name, Draining: srv.draining, Sessions: usageView{usage.Sessions, inForce(limits.Connections)}, Clients: []clientView{},
-		Limits: limitsInForce(limits), Timeouts: timeoutsInForce(timeouts), Rates: ratesInForce(rates), Hits: srv.look.tally.limits.view(),
+		Limits: limitsInForce(limits), Timeouts: timeoutsInForce(timeouts), Rates: ratesInForce(rates), Hits: tallyOf(srv.name).limits.view(),
 	}
 	for _, c := range usage.Clients {
 		view.Clients = append(view.Clients, newClientView(c, limits, rates))

@@ -17,16 +17,14 @@ import (
 
 // look is what the admin API keeps of a server.
 type look struct {
-	name     string
 	loaded   time.Time // its config
 	handlers []string
 	auth     string // the provider
-	tally    *tally
 }
 
 // newLook notes what a config says, before Caddy drops it.
-func newLook(name string, srv *Server) *look {
-	l := &look{name: name, loaded: time.Now(), tally: tallyOf(name)}
+func newLook(srv *Server) *look {
+	l := &look{loaded: time.Now()}
 	for _, raw := range srv.HandlersRaw {
 		l.handlers = append(l.handlers, moduleName(raw, "handler"))
 	}
@@ -72,10 +70,8 @@ func liveServers() []liveServer {
 	return list
 }
 
-// live lists the servers of a generation.
+// live lists the servers of a generation that has started; its listeners don't change any more.
 func (g *generation) live(draining bool) (list []liveServer) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	for _, l := range g.listeners {
 		i := slices.IndexFunc(list, func(srv liveServer) bool { return srv.Server == l.server })
 		if i < 0 {

@@ -165,7 +165,7 @@ var (
 // ctx is that of the config, sessions one that lives as long as a session does.
 func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
-	srv.look = newLook(name, srv)
+	srv.look = newLook(srv)
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
@@ -234,7 +234,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-			Observer:          srv.look.observer(),
+			Observer:          adminObserver(name),
 			Logger:            log.With("server", name),
 		}
 	}
