@@ -9,7 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -236,7 +235,7 @@ func TestExitEndsTheSessionsOfAllConfigs(t *testing.T) {
 	c := dial(t, path)
 	c.Expect("220 *")
 	load(t, server(path, "new"))
-	finishAll(time.Minute)
+	finishAll()
 	c.Expect("421 4.3.2 *")
 	c.ExpectClose()
 }

@@ -41,6 +41,8 @@ type Auth struct {
 
 	// AllowInsecure offers PLAIN, LOGIN, OAUTHBEARER and XOAUTH2 in the clear too. Anybody on the way can read the passwords.
 	AllowInsecure bool `json:"allow_insecure,omitempty"`
+
+	layers []esmtp.Layer // once they are loaded
 }
 
 // knownMechanisms are the SASL mechanisms that there are, as far as mail is concerned; Dovecot can have them all.
@@ -52,9 +54,9 @@ var knownMechanisms = []string{
 var authOptions = []string{"required", "mechanisms", "allow_insecure"}
 
 // auth reads the setting auth.
-func (p *parser) auth(srv *Server) error {
+func (p *parser) auth(st *Settings) error {
 	switch {
-	case srv.Auth != nil:
+	case st.Auth != nil:
 		return p.Err("auth is given already")
 	case p.NextArg():
 		return p.Errf("auth takes a block, not %q", p.Val())
@@ -85,7 +87,7 @@ func (p *parser) auth(srv *Server) error {
 	if a.ProviderRaw == nil {
 		return p.Errf("auth needs one that knows who may log in%s", didYouMean("", moduleNames("esmtp.auth")))
 	}
-	srv.Auth = a
+	st.Auth = a
 	return nil
 }
 
@@ -116,8 +118,11 @@ func (a *Auth) checkMechanisms() error {
 	return nil
 }
 
-// load loads the provider, and returns the layers of it, the outermost first.
+// load loads the provider, if that isn't done yet for another route, and returns the layers of it, the outermost first.
 func (a *Auth) load(ctx caddy.Context) ([]esmtp.Layer, error) {
+	if a.layers != nil {
+		return a.layers, nil
+	}
 	if err := a.checkMechanisms(); err != nil {
 		return nil, err
 	}
@@ -132,9 +137,9 @@ func (a *Auth) load(ctx caddy.Context) ([]esmtp.Layer, error) {
 	if !ok {
 		return nil, fmt.Errorf("auth: %T is in esmtp.auth but has no method NewLayer", mod)
 	}
-	layers := []esmtp.Layer{provider.NewLayer}
+	a.layers = []esmtp.Layer{provider.NewLayer}
 	if len(a.Mechanisms) > 0 {
-		layers = slices.Insert(layers, 0, esmtp.Layer(auth.Restrict(a.Mechanisms...)))
+		a.layers = slices.Insert(a.layers, 0, esmtp.Layer(auth.Restrict(a.Mechanisms...)))
 	}
-	return layers, nil
+	return a.layers, nil
 }

@@ -1,7 +1,9 @@
 package caddymodule
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -40,8 +42,11 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 // parser reads a global option.
 type parser struct {
 	*caddyfile.Dispenser
-	app    *App
-	places map[string]string // where an address was given
+	app      *App
+	places   map[string]string // where an address was given
+	matchers map[string]namedMatcher
+	inRoute  bool
+	rest     string // where the handle without a matcher is
 }
 
 // rememberAddresses notes the addresses of earlier options.
@@ -59,6 +64,8 @@ func (p *parser) rememberAddresses() {
 // option reads one of the app's own settings, or a server block.
 func (p *parser) option() error {
 	switch p.Val() {
+	case "queue":
+		return p.queue()
 	case "grace_period":
 		return p.duration(&p.app.GracePeriod)
 	case "drain_timeout":
@@ -75,13 +82,24 @@ func (p *parser) option() error {
 	return p.server()
 }
 
-// server reads a server block, from its first address on.
+// server reads a server block, from its name or first address on.
 func (p *parser) server() error {
 	srv := new(Server)
-	head := p.NewFromNextSegment() // the tokens of the block only
-	sub := &parser{Dispenser: head, app: p.app, places: p.places}
+	name := ""
+	tokens := p.NextSegment() // of the block only
+	matchers, err := collectMatchers(caddyfile.NewDispenser(tokens))
+	if err != nil {
+		return err
+	}
+	sub := &parser{Dispenser: caddyfile.NewDispenser(tokens), app: p.app, places: p.places, matchers: matchers}
 	for sub.Next() {
-		if err := sub.listen(srv); err != nil {
+		var err error
+		if sub.Val() == "server" {
+			name, err = sub.serverName()
+		} else {
+			err = sub.listen(srv)
+		}
+		if err != nil {
 			return err
 		}
 		for sub.NextArg() {
@@ -97,13 +115,13 @@ func (p *parser) server() error {
 			}
 		}
 		if empty {
-			return sub.Errf("the server %s has no block, or nothing in it", strings.Join(srv.Listen, " "))
+			return sub.Errf("the server %s has no block, or nothing in it", cmp.Or(name, strings.Join(srv.Listen, " ")))
 		}
-		if err := srv.checkTLS(); err != nil {
+		if err := errors.Join(srv.checkTLS(), srv.prepareRoutes()); err != nil {
 			return sub.WrapErr(err)
 		}
 	}
-	p.app.Servers[fmt.Sprintf("srv%d", len(p.app.Servers))] = srv
+	p.app.Servers[cmp.Or(name, p.app.freeName())] = srv
 	return nil
 }
 
@@ -112,7 +130,7 @@ func (p *parser) listen(srv *Server) error {
 	text := strings.TrimSuffix(p.Val(), ",")
 	if text != "localhost" && !strings.ContainsAny(text, ":./{") {
 		return p.Errf("unrecognized esmtp option %q%s; a server is an address, such as :25, and a block", text,
-			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout"}))
+			didYouMean(text, []string{"grace_period", "drain_timeout", "exit_timeout", "server", "queue"}))
 	}
 	srv.Listen = append(srv.Listen, text)
 	if strings.Contains(text, "{") {
@@ -134,20 +152,39 @@ func (p *parser) listen(srv *Server) error {
 	return nil
 }
 
-// directive reads a line of a server block: a setting, or a handler.
+// directive reads a line of a server block.
 func (p *parser) directive(srv *Server) error {
+	name := p.Val()
+	switch read := serverSettings[name]; {
+	case read != nil:
+		return read(p, srv)
+	case strings.HasPrefix(name, "@"):
+		p.NextSegment() // collectMatchers has read it
+		return nil
+	case len(srv.Routes) > 0 && isHandler(name):
+		return p.Errf("%s stands below handle: write it above, for all sessions, or in a handle without a matcher, for the rest", name)
+	}
+	return p.settingOrHandler(&srv.Settings, &srv.HandlersRaw)
+}
+
+func isHandler(name string) bool {
+	_, err := caddy.GetModule("esmtp.handlers." + name)
+	return err == nil
+}
+
+// settingOrHandler reads a line of a server block, or of a handle.
+func (p *parser) settingOrHandler(st *Settings, handlers *[]json.RawMessage) error {
 	name := p.Val()
 	if name == "{" {
 		return p.Err("the setting before takes no block")
 	}
 	if read, ok := settings[name]; ok {
-		return read(p, srv)
+		return read(p, st)
 	}
-	id := "esmtp.handlers." + name
-	if _, err := caddy.GetModule(id); err != nil {
+	if !isHandler(name) {
 		return p.Errf("unrecognized directive %q%s", name, didYouMean(name, append(settingNames(), moduleNames("esmtp.handlers")...)))
 	}
-	handler, err := caddyfile.UnmarshalModule(p.Dispenser, id)
+	handler, err := caddyfile.UnmarshalModule(p.Dispenser, "esmtp.handlers."+name)
 	if err != nil {
 		return err
 	}
@@ -156,6 +193,6 @@ func (p *parser) directive(srv *Server) error {
 	if len(warnings) > 0 {
 		return p.Errf("%s: %s", name, warnings[0].Message)
 	}
-	srv.HandlersRaw = append(srv.HandlersRaw, raw)
+	*handlers = append(*handlers, raw)
 	return nil
 }

@@ -173,7 +173,7 @@ func TestMistakesInAnImportAreFound(t *testing.T) {
 // What only JSON can get wrong is found when the config is provisioned, that is by "caddy validate" too.
 func TestMistakesInJSONAreFoundByValidate(t *testing.T) {
 	for server, want := range map[string]string{
-		`{}`:                                               "esmtp: server a: there is no address to listen on",
+		`[]`:                                               "cannot unmarshal array",
 		`null`:                                             "esmtp: server a: there is nothing in it",
 		`{"listen":[":25"],"lisen":1}`:                     `unknown field "lisen"`,
 		`{"listen":["bad:addr:1"]}`:                        `esmtp: server a: address "bad:addr:1"`,

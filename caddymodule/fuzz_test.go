@@ -17,6 +17,8 @@ func FuzzOption(f *testing.F) {
 		":1 {\nlimits {\ncommand_line 1000\nerrors off\n}\ntimeouts {\ndata 5s\n}\nstrict\nbad_header keep\n}",
 		":1 {\nrecipients a@b {\n*.c\n}\nmaildir /x/{rcpt.local} {\nfile_mode 0600\n}\nrespond RCPT 550 5.1.1 x {\nfrom <>\nto a@b\nclose\n}\n}",
 		":1 {\ntest_fields {\nflags true\nnet 192.0.2.0/24\nwait 5s\n}\n}", ":1 {\n}\n}", ":1 {", "{", "\"", ":1 {\nlog {\n}\n}",
+		":1 {\n@a remote_ip 192.0.2.0/24 private_ranges\n@b {\nlocal_port 25-30\nsni *.x\nnot {\nunix\ntls client_certificate\n}\n}\nlog\nhandle @a {\nmax_size 5\nlog\n}\nhandle @b {\nstrict\n}\nhandle {\nlog\n}\n}",
+		"tls://:1 {\nhostname a.internal\ntls {\nrequired\n}\n@a local_ip ::1\nhandle @a {\nhostname b.internal\nlimits {\nerrors 5\n}\nrates {\nmessages 5\n}\n}\n}",
 	} {
 		f.Add(block)
 	}

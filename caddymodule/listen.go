@@ -1,12 +1,11 @@
 package caddymodule
 
 import (
-	"context"
 	"fmt"
-	"net"
+	"io/fs"
 	"net/netip"
+	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/caddyserver/caddy/v2"
 )
@@ -23,8 +22,18 @@ const schemeTLS = "tls://"
 // address is a network address, of one port.
 type address struct {
 	caddy.NetworkAddress
-	tls bool // from the start
+	tls  bool        // from the start
+	mode fs.FileMode // of a Unix socket
 }
+
+// path is the file of a Unix socket.
+func (a address) path() string {
+	path, _, _ := strings.Cut(a.Host, "|") // without permissions
+	return path
+}
+
+// isAbstract reports whether a Unix socket has no file (unix(7)).
+func (a address) isAbstract() bool { return strings.HasPrefix(a.Host, "@") }
 
 // isLocal reports whether nobody but this machine can connect.
 func (a address) isLocal() bool {
@@ -54,11 +63,31 @@ func parseAddress(s string) ([]address, error) {
 	case !isHost(na.Host):
 		return nil, fmt.Errorf("address %q: %q is neither an IP address nor a host name", s, na.Host)
 	}
+	var mode fs.FileMode
+	if na.IsUnixNetwork() {
+		if mode, err = permissions(na.Host); err != nil {
+			return nil, fmt.Errorf("address %q: %w", s, err)
+		}
+	}
 	var addrs []address
 	for _, port := range na.Expand() {
-		addrs = append(addrs, address{port, scheme || strings.HasPrefix(port.Network, "tcp") && port.StartPort == submissionsPort})
+		implicit := scheme || strings.HasPrefix(port.Network, "tcp") && port.StartPort == submissionsPort
+		addrs = append(addrs, address{port, implicit, mode})
 	}
 	return addrs, nil
+}
+
+// permissions are those that stand behind the path of a Unix socket, and Caddy's 0200 if there are none.
+func permissions(host string) (fs.FileMode, error) {
+	_, text, given := strings.Cut(host, "|")
+	if !given {
+		return 0o200, nil
+	}
+	mode, err := strconv.ParseUint(text, 8, 9)
+	if err != nil || mode&0o200 == 0 {
+		return 0, fmt.Errorf("permissions %q are not an octal number in which the owner may write, such as 0660", text)
+	}
+	return fs.FileMode(mode), nil
 }
 
 func isHost(host string) bool {
@@ -77,36 +106,10 @@ func isHost(host string) bool {
 // kernel to choose.
 func addressKey(addr address) string {
 	if addr.IsUnixNetwork() {
-		path, _, _ := strings.Cut(addr.Host, "|") // without permissions
-		return addr.Network + "/" + path
+		return addr.Network + "/" + addr.path()
 	}
 	if addr.StartPort == 0 && !addr.IsFdNetwork() {
 		return ""
 	}
 	return addr.String()
-}
-
-// listen opens the socket of an address.
-func listen(addr address) (net.Listener, error) {
-	opened, err := addr.Listen(context.Background(), 0, net.ListenConfig{})
-	if err != nil {
-		return nil, fmt.Errorf("listening on %s: %w", addr, err)
-	}
-	l, ok := opened.(net.Listener)
-	if !ok {
-		return nil, fmt.Errorf("listening on %s: mail needs a stream, not %T", addr, opened)
-	}
-	return &onceListener{Listener: l}, nil
-}
-
-// onceListener is closed once only: Caddy counts how often a socket is closed.
-type onceListener struct {
-	net.Listener
-	once sync.Once
-	err  error
-}
-
-func (l *onceListener) Close() error {
-	l.once.Do(func() { l.err = l.Listener.Close() })
-	return l.err
 }

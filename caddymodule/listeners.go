@@ -1,12 +1,14 @@
 package caddymodule
 
 import (
+	"context"
 	"fmt"
 	"net"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
+	"github.com/caddyserver/caddy/v2/modules/caddyhttp"
 )
 
 // listenerWrappers reads the setting listener_wrappers.
@@ -20,6 +22,8 @@ func (p *parser) listenerWrappers(srv *Server) error {
 		switch _, err := caddy.GetModule(id); {
 		case name == "tls":
 			return p.Err("listener_wrappers: all wrappers come before TLS here: leave tls out")
+		case name == "esmtp":
+			return p.Err("listener_wrappers: the wrapper esmtp is for web servers: it belongs to the listener_wrappers of the option servers")
 		case err != nil:
 			return p.Errf("listener_wrappers: unrecognized wrapper %q%s", name, didYouMean(name, moduleNames("caddy.listeners")))
 		}
@@ -40,6 +44,7 @@ func (srv *Server) loadWrappers(ctx caddy.Context) error {
 	if len(srv.ListenerWrappersRaw) == 0 {
 		return nil
 	}
+	ctx.Context = context.WithValue(ctx.Context, caddyhttp.ServerCtxKey, nil) // that a wrapper of a web server may have had us provisioned for
 	mods, err := ctx.LoadModule(srv, "ListenerWrappersRaw")
 	if err != nil {
 		return fmt.Errorf("listener_wrappers: %w", err)

@@ -3,10 +3,8 @@ package caddymodule
 import (
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -67,68 +65,28 @@ import (
 //		listener_wrappers {
 //			<wrapper> ...
 //		}
+//		@<name> <matcher> ...
 //		<handler> ...
+//		handle [@<name>] {
+//			<setting or handler> ...
+//		}
 //	}
 //
 // An address is one of Caddy: :25, 127.0.0.1:2525, [::1]:2525, tcp4/:25, :2525-2530, unix//run/esmtp.sock|0660, fd/3. The default port is
 // 25. One that begins with tls://, such as tls://:2465, and one with port 465, is in TLS from the start; see [TLS]. A directive that is no setting is a handler, the module esmtp.handlers.<name>. Handlers are a stack, in their order: each may
-// answer a verb, or hand it on to the next. The last one keeps the mail; if none does it is dropped.
+// answer a verb, or hand it on to the next. The last one keeps the mail; if none does it is dropped. What stands in a handle is for some of the
+// sessions; see [Route].
+//
+// A server can be given a name, which stands in the log, with "server <name>" before its addresses. It needs none if a [ListenerWrapper]
+// names it: then its clients come in at the port of a web server.
 //
 // Sizes are in octets: 1000, 64KiB, 50MiB, 1GB.
 type Server struct {
 	// Listen are the addresses. One that begins with tls:// or has port 465 is in TLS from the start. Placeholders such as {env.PORT} are allowed.
+	// A server that a listener wrapper of a web server names needs none.
 	Listen []string `json:"listen,omitempty"`
 
-	// Hostname is the name in the greeting and in Received fields: a domain name that leads here, or an address literal. Placeholders
-	// are allowed. Default: the name that the operating system has.
-	Hostname string `json:"hostname,omitempty"`
-
-	// Limits bounds what clients can make the server do.
-	Limits Limits `json:"limits,omitzero"`
-
-	// Timeouts bounds how long clients can take.
-	Timeouts Timeouts `json:"timeouts,omitzero"`
-
-	// Rates bounds what one client can do in a minute.
-	Rates Rates `json:"rates,omitzero"`
-
-	// TolerateParams names parameters of MAIL and RCPT, such as XOORG, that are accepted though nobody here knows them. Others get 555.
-	TolerateParams []string `json:"tolerate_params,omitempty"`
-
-	// XCLIENT are the networks of proxies that are believed who the client is, by the command XCLIENT of Postfix; single addresses are allowed too.
-	// The command is neither offered to others nor taken from them.
-	XCLIENT []string `json:"xclient,omitempty"`
-
-	// XFORWARD are the networks of those that may tell, by the command XFORWARD of Postfix, where a message came from. It is for handlers and logs.
-	XFORWARD []string `json:"xforward,omitempty"`
-
-	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply (RFC 2920).
-	ForbidEarly bool `json:"forbid_early,omitempty"`
-
-	// GreetingTeaser is the text of a first line of the greeting, which is sent before the timeout greeting begins: clients in a hurry take it
-	// for all of the greeting. Default: none is sent.
-	GreetingTeaser string `json:"greeting_teaser,omitempty"`
-
-	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF: reject refuses the message with 554 5.6.0, fix
-	// makes it a CRLF, strip drops it, and pass hands it on, for handlers that can't be confused by it. Default: reject.
-	BareNewlines string `json:"bare_newlines,omitempty"`
-
-	// BadHeader says what happens to a message whose header has a line that is no field: insert_blank makes that line the first of the
-	// body, keep does so without a blank line in between, and reject refuses the message with 550 5.6.0. Default: insert_blank.
-	BadHeader string `json:"bad_header,omitempty"`
-
-	// Strict asks for commands to the letter of RFC 5321.
-	Strict bool `json:"strict,omitempty"`
-
-	// AllowNoHELO accepts MAIL without a HELO or EHLO before it.
-	AllowNoHELO bool `json:"allow_no_helo,omitempty"`
-
-	// TLS says how the server uses TLS. Without it a server uses it if its hostname is a public domain name, unless all of its addresses are
-	// loopback addresses or Unix sockets; or if one of its addresses is in TLS from the start.
-	TLS *TLS `json:"tls,omitempty"`
-
-	// Auth says who may log in. Without it nobody can, unless a handler has mechanisms for it.
-	Auth *Auth `json:"auth,omitempty"`
+	Settings
 
 	// LMTP speaks the Local Mail Transfer Protocol (RFC 2033) instead of SMTP, for a mail server before this one: LHLO for EHLO, and at the
 	// end of a message a reply for each recipient. Not for port 25.
@@ -138,27 +96,22 @@ type Server struct {
 	// address is what a proxy says.
 	ListenerWrappersRaw []json.RawMessage `json:"listener_wrappers,omitempty" caddy:"namespace=caddy.listeners inline_key=wrapper"`
 
-	// HandlersRaw is the stack of handlers, the outermost first.
+	// HandlersRaw is the stack of handlers, the outermost first. All sessions have them; those of their route come below.
 	HandlersRaw []json.RawMessage `json:"handlers,omitempty" caddy:"namespace=esmtp.handlers inline_key=handler"`
+
+	// Routes give sessions settings and handlers of their own, by what is known when a client connects: the first route that matches is taken.
+	// A session that none matches has the server's own settings and handlers; if the server has no handlers of its own it gets 554.
+	Routes []*Route `json:"routes,omitempty"`
 
 	name      string
 	addresses []address // one for each port
 	tls       *TLS      // nil: none
 	wrappers  []caddy.ListenerWrapper
-	end       int // the first handler that ends the stack
+	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
 	engine    *esmtp.Server
-	look      *look // for the admin API
+	look      *look   // for the admin API
+	parent    *Server // that this one is a route of; nil: it is none
 }
-
-// The policies, by the names that a config has for them.
-var (
-	bareNewlines = map[string]esmtp.BareNewlines{
-		"": esmtp.RejectBare, "reject": esmtp.RejectBare, "fix": esmtp.FixBare, "strip": esmtp.StripBare, "pass": esmtp.PassBare,
-	}
-	badHeaders = map[string]esmtp.BadHeader{
-		"": esmtp.InsertBlank, "insert_blank": esmtp.InsertBlank, "keep": esmtp.KeepBad, "reject": esmtp.RejectBad,
-	}
-)
 
 // provision loads the handlers, and makes the engine.
 //
@@ -169,15 +122,33 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
-	bare, ok := bareNewlines[srv.BareNewlines]
-	if !ok {
-		return fmt.Errorf("bare_newlines %q is none of %s", srv.BareNewlines, choices(bareNewlines))
+	if err := srv.prepareRoutes(); err != nil {
+		return err
 	}
-	bad, ok := badHeaders[srv.BadHeader]
-	if !ok {
-		return fmt.Errorf("bad_header %q is none of %s", srv.BadHeader, choices(badHeaders))
+	if err := srv.loadWrappers(sessions); err != nil {
+		return err
 	}
-	if err := errors.Join(srv.Limits.check(), srv.Timeouts.check(), srv.Rates.check()); err != nil {
+	common, err := loadStack(sessions, srv)
+	if err != nil {
+		return err
+	}
+	log = log.With("server", name)
+	own := common
+	if len(common.layers) == 0 && len(srv.Routes) > 0 {
+		own = stack{[]esmtp.Layer{refuseAll}, 1}
+	}
+	if err := srv.assemble(ctx, sessions, own, log); err != nil {
+		return err
+	}
+	if len(srv.Routes) > 0 {
+		srv.engine.Select = srv.selectRoute
+	}
+	return srv.provisionRoutes(ctx, sessions, common, log)
+}
+
+// assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
+func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *slog.Logger) error {
+	if err := srv.check(); err != nil {
 		return err
 	}
 	xclient, err := prefixes("xclient", srv.XCLIENT)
@@ -192,31 +163,23 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err != nil {
 		return fmt.Errorf("hostname: %w", err)
 	}
-	if err := srv.loadWrappers(sessions); err != nil {
-		return err
+	if len(handlers.layers) == 0 {
+		log.Warn("server has no handlers: it accepts all mail and keeps none")
 	}
-	stack, err := srv.loadHandlers(sessions)
-	if err != nil {
-		return err
-	}
-	if len(stack) == 0 {
-		log.Warn("server has no handlers: it accepts all mail and keeps none", "server", name)
-	}
-	if stack, err = srv.addAuth(sessions, stack); err != nil {
+	login := srv.Auth
+	if login == nil {
+		login = new(Auth)
+	} else if handlers, err = handlers.withAuth(sessions, login); err != nil {
 		return err
 	}
 	tlsConfig, err := srv.provisionTLS(ctx, sessions, hostname)
 	if err != nil {
 		return err
 	}
-	login := srv.Auth
-	if login == nil {
-		login = new(Auth)
-	}
 	newEngine := func() *esmtp.Server {
 		return &esmtp.Server{
 			Hostname:          hostname,
-			NewHandler:        esmtp.Stack(stack...),
+			NewHandler:        esmtp.Stack(handlers.layers...),
 			Limits:            srv.Limits.engine(),
 			Timeouts:          srv.Timeouts.engine(),
 			Rates:             srv.Rates.engine(),
@@ -225,8 +188,8 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			TrustXCLIENT:      xclient,
 			TrustXFORWARD:     xforward,
 			GreetingTeaser:    srv.GreetingTeaser,
-			BareNewlines:      bare,
-			BadHeader:         bad,
+			BareNewlines:      bareNewlines[srv.BareNewlines],
+			BadHeader:         badHeaders[srv.BadHeader],
 			Strict:            srv.Strict,
 			AllowInsecureAuth: login.AllowInsecure,
 			AllowNoHELO:       srv.AllowNoHELO,
@@ -234,8 +197,8 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-			Observer:          adminObserver(name),
-			Logger:            log.With("server", name),
+			Observer:          adminObserver(srv.name),
+			Logger:            log,
 		}
 	}
 	srv.engine = newEngine()
@@ -244,6 +207,10 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 
 // provisionTLS decides about TLS; a nil config means none.
 func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*tls.Config, error) {
+	if from := srv.parent; from != nil && srv.TLS == from.TLS && hostname == from.engine.Hostname {
+		srv.tls = from.tls
+		return from.engine.TLSConfig, nil
+	}
 	if err := srv.checkTLS(); err != nil {
 		return nil, err
 	}
@@ -254,9 +221,6 @@ func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*
 }
 
 func (srv *Server) provisionAddresses() error {
-	if len(srv.Listen) == 0 {
-		return errors.New("there is no address to listen on")
-	}
 	srv.addresses = nil
 	for _, text := range srv.Listen {
 		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
@@ -273,39 +237,4 @@ func (srv *Server) provisionAddresses() error {
 		return checkLMTP(srv.addresses)
 	}
 	return nil
-}
-
-func (srv *Server) loadHandlers(ctx caddy.Context) ([]esmtp.Layer, error) {
-	if len(srv.HandlersRaw) == 0 {
-		return nil, nil
-	}
-	mods, err := ctx.LoadModule(srv, "HandlersRaw")
-	if err != nil {
-		return nil, err
-	}
-	var stack []esmtp.Layer
-	srv.end = len(mods.([]any))
-	for i, mod := range mods.([]any) {
-		layer, ok := mod.(Layer)
-		if !ok {
-			return nil, fmt.Errorf("%T is in esmtp.handlers but has no method NewLayer", mod)
-		}
-		stack = append(stack, layer.NewLayer)
-		if g, ok := mod.(interface{ endsStack() bool }); ok && g.endsStack() {
-			srv.end = min(srv.end, i)
-		}
-	}
-	return stack, nil
-}
-
-// addAuth puts the layers of auth below the handlers, but above one that hands nothing on.
-func (srv *Server) addAuth(ctx caddy.Context, stack []esmtp.Layer) ([]esmtp.Layer, error) {
-	if srv.Auth == nil {
-		return stack, nil
-	}
-	layers, err := srv.Auth.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return slices.Insert(stack, srv.end, layers...), nil
 }

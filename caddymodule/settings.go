@@ -1,212 +1,100 @@
 package caddymodule
 
 import (
-	"maps"
-	"math"
-	"slices"
-	"strconv"
-	"strings"
-
-	"github.com/caddyserver/caddy/v2"
+	"errors"
+	"fmt"
+	"reflect"
 
 	"github.com/caddy-esmtp/esmtp"
 )
 
-// settings are the directives of a server block that are no handlers. Each reads its line, and its block if it has one.
-var settings map[string]func(*parser, *Server) error
+// Settings are what a [Server] and its [Route] can both be told.
+type Settings struct {
+	// Hostname is the name in the greeting and in Received fields: a domain name that leads here, or an address literal. Placeholders
+	// are allowed. Default: the name that the operating system has.
+	Hostname string `json:"hostname,omitempty"`
 
-func init() {
-	settings = map[string]func(*parser, *Server) error{
-		"hostname":          (*parser).hostname,
-		"max_size":          func(p *parser, srv *Server) error { return p.number(&srv.Limits.MessageBytes, true, 1<<60) },
-		"limits":            (*parser).limits,
-		"timeouts":          (*parser).timeouts,
-		"bare_newlines":     func(p *parser, srv *Server) error { return oneOf(p, &srv.BareNewlines, bareNewlines) },
-		"bad_header":        func(p *parser, srv *Server) error { return oneOf(p, &srv.BadHeader, badHeaders) },
-		"strict":            func(p *parser, srv *Server) error { return p.flag(&srv.Strict) },
-		"lmtp":              (*parser).lmtp,
-		"auth":              (*parser).auth,
-		"listener_wrappers": (*parser).listenerWrappers,
-		"tls":               (*parser).tls,
-		"rates":             (*parser).rates,
-		"tolerate_params":   func(p *parser, srv *Server) error { return p.words(&srv.TolerateParams) },
-		"xclient":           func(p *parser, srv *Server) error { return p.networks(&srv.XCLIENT) },
-		"xforward":          func(p *parser, srv *Server) error { return p.networks(&srv.XFORWARD) },
-		"forbid_early":      func(p *parser, srv *Server) error { return p.flag(&srv.ForbidEarly) },
-		"greeting_teaser":   (*parser).greetingTeaser,
-		"allow_no_helo":     func(p *parser, srv *Server) error { return p.flag(&srv.AllowNoHELO) },
-	}
+	// Limits bounds what clients can make the server do.
+	Limits Limits `json:"limits,omitzero"`
+
+	// Timeouts bounds how long clients can take.
+	Timeouts Timeouts `json:"timeouts,omitzero"`
+
+	// Rates bounds what one client can do in a minute.
+	Rates Rates `json:"rates,omitzero"`
+
+	// TolerateParams names parameters of MAIL and RCPT, such as XOORG, that are accepted though nobody here knows them. Others get 555.
+	TolerateParams []string `json:"tolerate_params,omitempty"`
+
+	// XCLIENT are the networks of proxies that are believed who the client is, by the command XCLIENT of Postfix; single addresses are allowed too.
+	// The command is neither offered to others nor taken from them.
+	XCLIENT []string `json:"xclient,omitempty"`
+
+	// XFORWARD are the networks of those that may tell, by the command XFORWARD of Postfix, where a message came from. It is for handlers and logs.
+	XFORWARD []string `json:"xforward,omitempty"`
+
+	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply (RFC 2920).
+	ForbidEarly bool `json:"forbid_early,omitempty"`
+
+	// GreetingTeaser is the text of a first line of the greeting, which is sent before the timeout greeting begins: clients in a hurry take it
+	// for all of the greeting. Default: none is sent.
+	GreetingTeaser string `json:"greeting_teaser,omitempty"`
+
+	// BareNewlines says what happens to a CR or LF in a message that is not part of a CRLF: reject refuses the message with 554 5.6.0, fix
+	// makes it a CRLF, strip drops it, and pass hands it on, for handlers that can't be confused by it. Default: reject.
+	BareNewlines string `json:"bare_newlines,omitempty"`
+
+	// BadHeader says what happens to a message whose header has a line that is no field: insert_blank makes that line the first of the
+	// body, keep does so without a blank line in between, and reject refuses the message with 550 5.6.0. Default: insert_blank.
+	BadHeader string `json:"bad_header,omitempty"`
+
+	// Strict asks for commands to the letter of RFC 5321.
+	Strict bool `json:"strict,omitempty"`
+
+	// AllowNoHELO accepts MAIL without a HELO or EHLO before it.
+	AllowNoHELO bool `json:"allow_no_helo,omitempty"`
+
+	// TLS says how the server uses TLS. Without it a server uses it if its hostname is a public domain name, unless all of its addresses are
+	// loopback addresses or Unix sockets; or if one of its addresses is in TLS from the start.
+	TLS *TLS `json:"tls,omitempty"`
+
+	// Auth says who may log in. Without it nobody can, unless a handler has mechanisms for it.
+	Auth *Auth `json:"auth,omitempty"`
 }
 
-func settingNames() []string { return slices.Collect(maps.Keys(settings)) }
-
-// argument reads the one argument of a setting.
-func (p *parser) argument() (string, error) {
-	var value string
-	name := p.Val()
-	if !p.AllArgs(&value) {
-		return "", p.Errf("%s takes one argument", name)
+// The policies, by the names that a config has for them.
+var (
+	bareNewlines = map[string]esmtp.BareNewlines{
+		"": esmtp.RejectBare, "reject": esmtp.RejectBare, "fix": esmtp.FixBare, "strip": esmtp.StripBare, "pass": esmtp.PassBare,
 	}
-	return value, nil
+	badHeaders = map[string]esmtp.BadHeader{
+		"": esmtp.InsertBlank, "insert_blank": esmtp.InsertBlank, "keep": esmtp.KeepBad, "reject": esmtp.RejectBad,
+	}
+)
+
+// check says which settings make no sense, as far as that can be told of each alone.
+func (st *Settings) check() error {
+	if _, ok := bareNewlines[st.BareNewlines]; !ok {
+		return fmt.Errorf("bare_newlines %q is none of %s", st.BareNewlines, choices(bareNewlines))
+	}
+	if _, ok := badHeaders[st.BadHeader]; !ok {
+		return fmt.Errorf("bad_header %q is none of %s", st.BadHeader, choices(badHeaders))
+	}
+	return errors.Join(st.Limits.check(), st.Timeouts.check(), st.Rates.check())
 }
 
-func (p *parser) flag(v *bool) error {
-	name := p.Val()
-	if p.NextArg() {
-		return p.Errf("%s takes no argument", name)
-	}
-	*v = true
-	return nil
+// inherit takes over from other settings what is not set in these: each limit, timeout and rate for itself, all else as a whole.
+func (st *Settings) inherit(from *Settings) {
+	inherit(reflect.ValueOf(st).Elem(), reflect.ValueOf(from).Elem())
 }
 
-func (p *parser) hostname(srv *Server) error {
-	value, err := p.argument()
-	if err != nil {
-		return err
-	}
-	if !strings.Contains(value, "{") {
-		if err := (&esmtp.Server{Hostname: value}).Close(); err != nil { // the engine knows what a name is
-			return p.WrapErr(err)
+func inherit(to, from reflect.Value) {
+	for i := range to.NumField() {
+		switch field := to.Field(i); {
+		case field.Kind() == reflect.Struct:
+			inherit(field, from.Field(i))
+		case field.IsZero():
+			field.Set(from.Field(i))
 		}
 	}
-	srv.Hostname = value
-	return nil
-}
-
-func oneOf[T any](p *parser, v *string, values map[string]T) error {
-	name := p.Val()
-	value, err := p.argument()
-	if err != nil {
-		return err
-	}
-	if _, ok := values[value]; !ok || value == "" {
-		return p.Errf("%s is one of %s, not %q", name, choices(values), value)
-	}
-	*v = value
-	return nil
-}
-
-// limits reads the block limits.
-func (p *parser) limits(srv *Server) error {
-	if p.NextArg() {
-		return p.Errf("limits takes a block, not %q", p.Val())
-	}
-	return p.numbers("limit", srv.Limits.all(), srv.Limits.check)
-}
-
-// rates reads the block rates.
-func (p *parser) rates(srv *Server) error {
-	if p.NextArg() {
-		return p.Errf("rates takes a block, not %q", p.Val())
-	}
-	return p.numbers("rate", srv.Rates.all(), srv.Rates.check)
-}
-
-// numbers reads a block of numbers, and checks each as soon as it is there, for the line to be told.
-func (p *parser) numbers(kind string, all []limit, check func() error) error {
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		name := p.Val()
-		i := slices.IndexFunc(all, func(l limit) bool { return l.name == name })
-		if i < 0 {
-			return p.Errf("unrecognized %s %q%s", kind, name, didYouMean(name, limitNames(all)))
-		}
-		if err := p.number(all[i].value, all[i].size, maxLimit); err != nil {
-			return err
-		}
-		if err := check(); err != nil {
-			return p.WrapErr(err)
-		}
-	}
-	return nil
-}
-
-// greetingTeaser reads the text of the first line of a greeting that is held back.
-func (p *parser) greetingTeaser(srv *Server) (err error) {
-	srv.GreetingTeaser, err = p.argument()
-	return err
-}
-
-func limitNames(all []limit) (names []string) {
-	for _, l := range all {
-		names = append(names, l.name)
-	}
-	return names
-}
-
-// timeouts reads the block timeouts.
-func (p *parser) timeouts(srv *Server) error {
-	if p.NextArg() {
-		return p.Errf("timeouts takes a block, not %q", p.Val())
-	}
-	all := srv.Timeouts.all()
-	for nesting := p.Nesting(); p.NextBlock(nesting); {
-		name := p.Val()
-		i := slices.IndexFunc(all, func(t timeoutSetting) bool { return t.name == name })
-		if i < 0 {
-			return p.Errf("unrecognized timeout %q%s", name, didYouMean(name, timeoutNames(all)))
-		}
-		if err := p.duration(all[i].value); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// duration reads the argument of a setting as a duration, or off.
-func (p *parser) duration(v *caddy.Duration) error {
-	name := p.Val()
-	value, err := p.argument()
-	switch {
-	case err != nil:
-		return err
-	case value == "off":
-		*v = off
-		return nil
-	}
-	d, err := caddy.ParseDuration(value)
-	if err != nil || d <= 0 || d > maxTimeout {
-		return p.Errf("%s is a duration, such as 30s, 5m or 1h, or off, not %q", name, value)
-	}
-	*v = caddy.Duration(d)
-	return nil
-}
-
-// number reads the argument of a setting as a count or a size below limit, or off.
-func (p *parser) number(v *int64, size bool, limit int64) error {
-	name := p.Val()
-	value, err := p.argument()
-	switch {
-	case err != nil:
-		return err
-	case value == "off":
-		*v = off
-		return nil
-	}
-	n, ok := parseSize(value)
-	switch {
-	case size && (!ok || n <= 0 || n >= limit):
-		return p.Errf("%s is a size in octets, such as 1000, 64KiB or 50MiB, or off, not %q", name, value)
-	case !size && (!ok || n <= 0 || n >= limit || strings.Trim(value, "0123456789") != ""):
-		return p.Errf("%s is a number above 0, or off, not %q", name, value)
-	}
-	*v = n
-	return nil
-}
-
-// units are the units of sizes, in lower case.
-var units = map[string]int64{
-	"": 1, "b": 1,
-	"kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "tib": 1 << 40,
-	"kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12,
-}
-
-// parseSize reads a size in octets: a whole number and a unit.
-func parseSize(s string) (n int64, ok bool) {
-	digits := strings.TrimRight(s, "BKMGTIbkmgti")
-	unit, known := units[strings.ToLower(s[len(digits):])]
-	n, err := strconv.ParseInt(digits, 10, 64)
-	if !known || err != nil || n < 0 || n > math.MaxInt64/unit {
-		return 0, false
-	}
-	return n * unit, true
 }

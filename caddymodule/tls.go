@@ -28,7 +28,8 @@ import (
 //
 // The certificate is that of the server's hostname, and Caddy's own: got, kept and renewed as for a site, with no reload. A name that
 // isn't public gets it from Caddy's own authority. Clients may ask for any server name, or none, and get this certificate. The only
-// protocol name (ALPN) is smtp: a client that names others and not this one is refused.
+// protocol name (ALPN) is smtp: a client that names others and not this one is refused. Sessions that have outlived their config can still be given
+// the certificates that it had, until those expire.
 //
 // STARTTLS is offered on all addresses but those that are in TLS from the start, which are those that begin with tls:// and those with
 // port 465. As long as there is no certificate STARTTLS is answered with 454.
@@ -50,12 +51,13 @@ type TLS struct {
 	// are the hostname. Default: one for all clients.
 	ConnectionPolicies caddytls.ConnectionPolicies `json:"connection_policies,omitempty"`
 
-	app  *caddytls.TLS
-	name string // that needs a certificate
+	app    *caddytls.TLS
+	name   string // that needs a certificate
+	memory []*certMemory
 }
 
 // tls reads the setting tls.
-func (p *parser) tls(srv *Server) error {
+func (p *parser) tls(st *Settings) error {
 	t := new(TLS)
 	if p.NextArg() {
 		switch word := p.Val(); word {
@@ -89,10 +91,10 @@ func (p *parser) tls(srv *Server) error {
 			return p.Errf("tls: unrecognized option %q%s", name, didYouMean(name, []string{"required", "connection_policy"}))
 		}
 	}
-	if srv.TLS != nil {
+	if st.TLS != nil {
 		return p.Err("tls is given already")
 	}
-	srv.TLS = t
+	st.TLS = t
 	return nil
 }
 
@@ -111,7 +113,7 @@ func (srv *Server) checkTLS() error {
 // wantsTLS returns the server's setting, or the one that goes without saying; nil if there is to be no TLS.
 func (srv *Server) wantsTLS(hostname string) *TLS {
 	implicit := slices.ContainsFunc(srv.addresses, func(a address) bool { return a.tls })
-	local := !slices.ContainsFunc(srv.addresses, func(a address) bool { return !a.isLocal() })
+	local := len(srv.addresses) > 0 && !slices.ContainsFunc(srv.addresses, func(a address) bool { return !a.isLocal() })
 	public := strings.Contains(hostname, ".") && certmagic.SubjectQualifiesForPublicCert(hostname) && !isIP(hostname)
 	switch {
 	case srv.TLS != nil && srv.TLS.Off:
@@ -171,6 +173,7 @@ func (t *TLS) provision(ctx, sessions caddy.Context, hostname string) (*tls.Conf
 	}
 	for _, policy := range t.ConnectionPolicies {
 		policy.TLSConfig.NextProtos = slices.Clone(policy.ALPN) // Caddy adds acme-tls/1, whose challenges don't come to our ports
+		t.memory = append(t.memory, newCertMemory(policy))
 	}
 	return t.ConnectionPolicies.TLSConfig(sessions), nil
 }

@@ -79,13 +79,16 @@ func loadTLS(t *testing.T, storage, block string) {
 
 func waitCertificates(t *testing.T, names ...string) {
 	t.Helper()
+	missing := make(map[string]bool)
 	for _, name := range names {
-		for got := ""; got != name; {
-			select {
-			case got = <-certified:
-			case <-time.After(10 * time.Second):
-				t.Fatalf("no certificate for %s", name)
-			}
+		missing[name] = true
+	}
+	for len(missing) > 0 {
+		select {
+		case got := <-certified:
+			delete(missing, got)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("no certificate for %v", missing)
 		}
 	}
 }
@@ -264,7 +267,7 @@ func TestWhoGetsTLSWithoutAsking(t *testing.T) {
 		{":25", "mx.example.org", &TLS{Off: true}, false},
 		{":465", "mx.example.org", &TLS{Off: true}, false},
 	} {
-		srv := &Server{Listen: []string{test.listen}, TLS: test.tls}
+		srv := &Server{Listen: []string{test.listen}, Settings: Settings{TLS: test.tls}}
 		if err := srv.provisionAddresses(); err != nil {
 			t.Fatal(err)
 		}

@@ -43,7 +43,8 @@ func New(path string) (*Store, error) {
 }
 
 // NewLayer makes the layer of a connection; it is an [esmtp.Layer]. It hands every verb on: as the last of the stack it answers as
-// Default does, and a layer below can still refuse the message, or keep it too.
+// Default does, and a layer below can still refuse the message, or keep it too. It keeps nothing of a message for which a layer above has a verdict
+// other than [esmtp.Keep].
 func (st *Store) NewLayer(_ *esmtp.Session, next esmtp.Handler) esmtp.Handler {
 	return &layer{Handler: next, store: st}
 }
@@ -98,8 +99,15 @@ func (l *layer) BODY(s *esmtp.Session, chunk []byte) esmtp.Reply {
 	return l.write(s, chunk)
 }
 
-// EOM brings the message to all recipients, if the layers below accept it.
+// EOM brings the message to all recipients, if the layers above want it kept and those below accept it.
 func (l *layer) EOM(s *esmtp.Session) esmtp.Reply {
+	switch s.Transaction().Verdict().Disposition {
+	case esmtp.Keep:
+	case esmtp.Discarded, esmtp.Consumed:
+		return esmtp.Reply{}
+	default:
+		return l.Handler.EOM(s) // a spool below can do it; if there is none the client gets 451
+	}
 	if r := l.write(s, nil); !r.IsZero() {
 		return r
 	}
@@ -117,8 +125,12 @@ func (l *layer) EOM(s *esmtp.Session) esmtp.Reply {
 	return r
 }
 
-// write begins the delivery if this is the first that comes of a message, and writes p.
+// write begins the delivery if this is the first that comes of a message, and writes p. What was written before a verdict says that nothing is
+// to be kept goes when the transaction ends.
 func (l *layer) write(s *esmtp.Session, p []byte) esmtp.Reply {
+	if s.Transaction().Verdict().Disposition != esmtp.Keep {
+		return esmtp.Reply{}
+	}
 	if l.mail == nil {
 		d, err := l.store.begin(s)
 		if err != nil {

@@ -1,0 +1,46 @@
+package caddymodule
+
+import "testing"
+
+func TestPermissionsOfAUnixSocket(t *testing.T) {
+	for text, want := range map[string]int{
+		"unix//run/s":       0o200, // Caddy's default
+		"unix//run/s|0660":  0o660,
+		"unix//run/s|222":   0o222,
+		"unix/@abstract":    0o200,
+		"unix//run/s|":      -1,
+		"unix//run/s|0440":  -1, // the owner couldn't write
+		"unix//run/s|0888":  -1,
+		"unix//run/s|u=rw":  -1,
+		"unix//run/s|07660": -1,
+	} {
+		addrs, err := parseAddress(text)
+		switch {
+		case want < 0 && err == nil:
+			t.Errorf("%s: got %o, want an error", text, addrs[0].mode)
+		case want >= 0 && (err != nil || int(addrs[0].mode) != want || addrs[0].path() == ""):
+			t.Errorf("%s: got %v, %v, want %o", text, addrs, err, want)
+		}
+	}
+}
+
+// An address is the same socket whatever its permissions are, and whether it is in TLS from the start.
+func TestWhatIsTheSameSocket(t *testing.T) {
+	key := func(text string) string {
+		addrs, err := parseAddress(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return addressKey(addrs[0])
+	}
+	for _, same := range [][2]string{{":25", "tls://:25"}, {":25", "tcp/:25"}, {"unix//run/s", "unix//run/s|0660"}, {"fd/3", "tls://fd/3"}} {
+		if a, b := key(same[0]), key(same[1]); a != b || a == "" {
+			t.Errorf("%s and %s: got %q and %q", same[0], same[1], a, b)
+		}
+	}
+	for _, other := range [][2]string{{":25", ":26"}, {":25", "127.0.0.1:25"}, {"unix//run/s", "unix//run/t"}, {"fd/3", "fd/4"}} {
+		if a, b := key(other[0]), key(other[1]); a == b {
+			t.Errorf("%s and %s: both are %q", other[0], other[1], a)
+		}
+	}
+}

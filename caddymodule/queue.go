@@ -1,0 +1,388 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp/relay"
+	"github.com/caddy-esmtp/esmtp/relay/mtasts"
+	"github.com/caddy-esmtp/esmtp/relay/resolver"
+	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// Queue is a spool, and the relay that delivers what is in it. The handlers queue, quarantine and webhook put mail there. In a Caddyfile:
+//
+//	esmtp {
+//		queue [<name>] {
+//			spool            <folder>|sqlite:///<folder>|postgres://<...>
+//			keep_removed     <duration>
+//			keep_quarantined <duration>
+//			hostname         <name>
+//			next_hop         <hop...>
+//			route            <domain> <hop...> {
+//				tls <level>
+//			}
+//			login            <hop> <password>
+//			xforward         <hop...>
+//			tls              opportunistic|required|verified|none
+//			dns              <address...>
+//			trust_dns
+//			no_dane
+//			no_mta_sts
+//			allow_private
+//			concurrency      <n>
+//			per_route        <n>
+//			retry            <duration...>
+//			expire           <duration>
+//			expire_reports   <duration>
+//			warn             <duration>|off
+//		}
+//	}
+//
+// The name is "default" if there is none. A handler that names no queue uses that one, which needs no block: its spool is a folder of Caddy's data
+// directory, and it delivers to the mail exchangers of the recipients' domains.
+//
+// A message that got 250 is in the spool, on disk, until it is delivered, or until its sender has been told that it can't be. Where the spool
+// is PostgreSQL any number of Caddys can share it.
+//
+// A next hop is mx.example.org, mx.example.org:587, [192.0.2.1]:25, user@host:587 to log in, smtps://host, lmtp://host:24, mx://domain for the
+// mail exchangers of a domain, or unix//run/lmtp.sock for LMTP over a Unix socket. next_hop is for all mail, route for that of a domain:
+// example.org, *.example.org for those below it. Several are tried in their order. The password of a hop with a user is given by login.
+//
+// The level of tls is the least protection. opportunistic uses TLS where it is offered, with anybody; what the receiving domain asks for by DANE or
+// MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is
+// opportunistic, and verified where there is a login.
+//
+// After a reload the relay goes on with the new settings; attempts that are under way come to their end. The settings spool, keep_removed and
+// keep_quarantined are those of the first config that opened the spool, until no config uses it.
+type Queue struct {
+	// Spool is where mail is kept: a folder, or a database as postgres://user@host/name. Placeholders such as {env.DATABASE} are allowed.
+	// Default: a folder with the queue's name in Caddy's data directory.
+	Spool string `json:"spool,omitempty"`
+
+	// KeepRemoved is how long a message that was removed can be recovered. Default 7 days.
+	KeepRemoved caddy.Duration `json:"keep_removed,omitempty"`
+
+	// KeepQuarantined is how long a message stays in quarantine. Default 30 days.
+	KeepQuarantined caddy.Duration `json:"keep_quarantined,omitempty"`
+
+	// Hostname is our name in EHLO and in reports. Default: that of the first server which has one.
+	Hostname string `json:"hostname,omitempty"`
+
+	// NextHops are for all mail that has no route: a smarthost. Default: the mail exchangers of the domains.
+	NextHops []string `json:"next_hops,omitempty"`
+
+	// Routes are the ways for the mail of some domains.
+	Routes []QueueRoute `json:"routes,omitempty"`
+
+	// Logins are the passwords of users that stand in next hops.
+	Logins []Login `json:"logins,omitempty"`
+
+	// XFORWARD are next hops of our own, that are told where a message came from.
+	XFORWARD []string `json:"xforward,omitempty"`
+
+	// TLS is the least protection: opportunistic, required, verified or none.
+	TLS string `json:"tls,omitempty"`
+
+	// DNS are the servers to ask, as addresses with or without a port. Default: those of the system.
+	DNS []string `json:"dns,omitempty"`
+
+	// TrustDNS believes what those servers say of DNSSEC. Without it only servers on this machine are believed.
+	TrustDNS bool `json:"trust_dns,omitempty"`
+
+	// NoDANE and NoMTASTS leave these policies of receiving domains out of account.
+	NoDANE   bool `json:"no_dane,omitempty"`
+	NoMTASTS bool `json:"no_mta_sts,omitempty"`
+
+	// AllowPrivate lets mail exchangers have private and loopback addresses. It is for networks with a DNS of their own.
+	AllowPrivate bool `json:"allow_private,omitempty"`
+
+	// Concurrency is how many deliveries are made at a time, PerRoute how many of them to one destination. Defaults 100 and 10.
+	Concurrency int `json:"concurrency,omitempty"`
+	PerRoute    int `json:"per_route,omitempty"`
+
+	// Retry is how long to wait after each failed attempt, the last one again and again. Default: 1m 3m 10m 20m 30m 1h 2h 4h.
+	Retry []caddy.Duration `json:"retry,omitempty"`
+
+	// Expire is how long a message is tried at all, default 5 days, ExpireReports the same for reports, default 1 day.
+	Expire        caddy.Duration `json:"expire,omitempty"`
+	ExpireReports caddy.Duration `json:"expire_reports,omitempty"`
+
+	// Warn is when the sender is told of a delay. Default 4h; negative: never.
+	Warn caddy.Duration `json:"warn,omitempty"`
+
+	name string
+	log  *slog.Logger
+	url  string
+	used bool // by a handler, or it stands in the config
+	live queueLife
+}
+
+// QueueRoute is the way for the mail of a domain.
+type QueueRoute struct {
+	// Domain is example.org, *.example.org for those below it, or * for every other.
+	Domain string `json:"domain"`
+
+	// NextHops are tried in their order. None: the mail exchangers of the domain.
+	NextHops []string `json:"next_hops,omitempty"`
+
+	// TLS is the least protection. Default: that of the queue.
+	TLS string `json:"tls,omitempty"`
+}
+
+// Login is the password of a user at a next hop.
+type Login struct {
+	// Hop is the next hop with its user, as it stands in next_hops: user@host:587.
+	Hop string `json:"hop"`
+
+	// Password is what it is. Placeholders such as {env.PASSWORD} and {file./run/secret} are allowed.
+	Password string `json:"password"`
+}
+
+// defaultQueue is the queue of handlers that name none.
+const defaultQueue = "default"
+
+// tlsLevels are the levels, by the names that a config has for them.
+var tlsLevels = map[string]tlspolicy.Level{
+	"": tlspolicy.Opportunistic, "opportunistic": tlspolicy.Opportunistic, "required": tlspolicy.Required, "verified": tlspolicy.Verified, "none": tlspolicy.None,
+}
+
+// queueSet is the queues of a config. Handlers find it in the context that they are provisioned with.
+type queueSet struct {
+	queues map[string]*Queue
+	log    *slog.Logger
+}
+
+type queueSetKey struct{}
+
+// provisionQueues checks the queues, and gives them to the handlers.
+func (a *App) provisionQueues(sessions context.Context) (context.Context, error) {
+	set := &queueSet{queues: make(map[string]*Queue), log: a.log}
+	a.queues = set
+	for _, name := range slices.Sorted(maps.Keys(a.Queues)) {
+		q := a.Queues[name]
+		if q == nil {
+			q = new(Queue)
+		}
+		q.used = true
+		if err := set.add(name, q); err != nil {
+			return nil, err
+		}
+	}
+	return context.WithValue(sessions, queueSetKey{}, set), nil
+}
+
+func (set *queueSet) add(name string, q *Queue) error {
+	q.name, q.log = name, set.log.With("queue", name)
+	if err := q.provision(); err != nil {
+		return fmt.Errorf("queue %s: %w", name, err)
+	}
+	set.queues[name] = q
+	return nil
+}
+
+// queueOf returns the queue that a handler uses.
+func queueOf(ctx context.Context, name string) (*Queue, error) {
+	set, ok := ctx.Value(queueSetKey{}).(*queueSet)
+	if !ok {
+		return nil, errors.New("a queue is to be had in a server of the esmtp app only")
+	}
+	if name == "" {
+		name = defaultQueue
+	}
+	q := set.queues[name]
+	if q == nil && name == defaultQueue {
+		q = new(Queue)
+		if err := set.add(name, q); err != nil {
+			return nil, err
+		}
+	}
+	if q == nil {
+		names := slices.Sorted(maps.Keys(set.queues))
+		return nil, fmt.Errorf("there is no queue %q%s; there are %s", name, didYouMean(name, names), strings.Join(append(names, "no others"), ", "))
+	}
+	q.used = true
+	return q, nil
+}
+
+// provision checks all that can be checked. It opens nothing.
+func (q *Queue) provision() error {
+	repl := caddy.NewReplacer()
+	if q.url = repl.ReplaceKnown(q.Spool, ""); q.url == "" {
+		q.url = filepath.Join(caddy.AppDataDir(), "esmtp", q.name)
+	}
+	for i := range q.Logins {
+		q.Logins[i].Password = repl.ReplaceKnown(q.Logins[i].Password, "")
+	}
+	_, err := q.newRelay()
+	return err
+}
+
+// newRelay makes the relay, without its spool.
+func (q *Queue) newRelay() (*relay.Relay, error) {
+	level, ok := tlsLevels[q.TLS]
+	if !ok {
+		return nil, fmt.Errorf("tls %q is none of %s", q.TLS, choices(tlsLevels))
+	}
+	hops, err := parseHops(q.NextHops)
+	if err != nil {
+		return nil, err
+	}
+	if q.TLS == "" {
+		level = atLeastVerified(level, hops)
+	}
+	table, err := q.table()
+	if err != nil {
+		return nil, err
+	}
+	auth, err := q.auth()
+	if err != nil {
+		return nil, err
+	}
+	forward, err := parseHops(q.XFORWARD)
+	if err != nil {
+		return nil, err
+	}
+	dns, err := q.resolver()
+	if err != nil {
+		return nil, err
+	}
+	policies := &tlspolicy.Policies{Resolver: dns, NoDANE: q.NoDANE}
+	if !q.NoMTASTS {
+		policies.STS = &mtasts.Finder{Resolver: dns, AllowPrivate: q.AllowPrivate, Logger: q.log}
+	}
+	r := &relay.Relay{
+		Hostname: q.Hostname,
+		Router:   &route.Router{Resolver: dns, Hostnames: []string{q.Hostname}, AllowPrivate: q.AllowPrivate},
+		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
+		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
+		Concurrency: q.Concurrency, PerRoute: q.PerRoute, Logger: q.log,
+		Schedule: relay.Schedule{
+			Expire: time.Duration(q.Expire), ExpireReport: time.Duration(q.ExpireReports), Warn: time.Duration(q.Warn),
+		},
+	}
+	for _, wait := range q.Retry {
+		if wait <= 0 {
+			return nil, errors.New("retry: every wait must be above zero")
+		}
+		r.Schedule.Retry = append(r.Schedule.Retry, time.Duration(wait))
+	}
+	return r, nil
+}
+
+func parseHops(texts []string) (hops []route.Hop, err error) {
+	for _, text := range texts {
+		hop, err := route.ParseHop(text)
+		if err != nil {
+			return nil, err
+		}
+		hops = append(hops, hop)
+	}
+	return hops, nil
+}
+
+// atLeastVerified is the level for hops that get a password.
+func atLeastVerified(level tlspolicy.Level, hops []route.Hop) tlspolicy.Level {
+	if slices.ContainsFunc(hops, func(h route.Hop) bool { return h.User != "" }) {
+		return tlspolicy.Verified
+	}
+	return level
+}
+
+func (q *Queue) table() (*route.Table, error) {
+	var rules []route.Rule
+	for _, r := range q.Routes {
+		text := r.TLS
+		if text == "" {
+			text = q.TLS
+		}
+		level, ok := tlsLevels[text]
+		if !ok {
+			return nil, fmt.Errorf("route %s: tls %q is none of %s", r.Domain, text, choices(tlsLevels))
+		}
+		hops, err := parseHops(r.NextHops)
+		if err != nil {
+			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
+		}
+		if text == "" {
+			level = atLeastVerified(level, hops)
+		}
+		rules = append(rules, route.Rule{Domain: r.Domain, Hops: hops, TLS: level})
+	}
+	return route.NewTable(rules)
+}
+
+// auth returns the logins, by hop.
+func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
+	logins := make(map[route.Hop]*smtpclient.Auth)
+	for _, login := range q.Logins {
+		hop, err := route.ParseHop(login.Hop)
+		if err != nil {
+			return nil, fmt.Errorf("login: %w", err)
+		}
+		if hop.User == "" {
+			return nil, fmt.Errorf("login: %s has no user: want user@host", hop)
+		}
+		logins[hop] = &smtpclient.Auth{User: hop.User, Password: login.Password}
+	}
+	used, err := parseHops(q.NextHops)
+	for _, r := range q.Routes {
+		more, _ := parseHops(r.NextHops)
+		used = append(used, more...)
+	}
+	for _, hop := range used {
+		if hop.User != "" && logins[hop] == nil {
+			return nil, fmt.Errorf("next hop %s has a user and no password: want login %s <password>", hop, hop)
+		}
+	}
+	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, err
+}
+
+func (q *Queue) resolver() (*resolver.Client, error) {
+	config := resolver.Config{Trust: q.TrustDNS}
+	for _, text := range q.DNS {
+		addr, err := netip.ParseAddrPort(text)
+		if err != nil {
+			ip, err := netip.ParseAddr(text)
+			if err != nil {
+				return nil, fmt.Errorf("dns %q is no IP address, such as 192.0.2.53 or [2001:db8::53]:53", text)
+			}
+			addr = netip.AddrPortFrom(ip, 53)
+		}
+		config.Servers = append(config.Servers, addr)
+	}
+	return resolver.New(config)
+}
+
+// setHostname gives queues without a name that of a server.
+func (a *App) setHostname() {
+	for _, q := range a.queues.queues {
+		for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
+			if srv := a.Servers[name]; q.Hostname == "" && srv.engine != nil {
+				q.Hostname = srv.engine.Hostname
+			}
+		}
+		if q.Hostname == "" {
+			q.Hostname, _ = os.Hostname()
+		}
+	}
+}
+
+// options are those of the spool.
+func (q *Queue) options() *spool.Options {
+	return &spool.Options{Logger: q.log, KeepRemoved: time.Duration(q.KeepRemoved), KeepQuarantined: time.Duration(q.KeepQuarantined)}
+}

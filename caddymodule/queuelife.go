@@ -1,0 +1,125 @@
+package caddymodule
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp/relay"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// A spool is opened once, whatever configs use it; a relay belongs to one config. So a reload takes no lock twice, and mail that sessions
+// of an old config accept is delivered by the relay of the new one.
+
+// spools are the open ones, by their URL.
+var spools = caddy.NewUsagePool()
+
+type sharedSpool struct{ spool.Spool }
+
+// Destruct closes the spool when the last config that used it is gone.
+func (s sharedSpool) Destruct() error { return s.Close() }
+
+// queueLife is what a queue has while its config is at work.
+type queueLife struct {
+	spool spool.Spool
+	relay *relay.Relay
+	stop  context.CancelFunc
+	done  chan struct{} // closed when the relay has ended
+	once  sync.Once
+}
+
+// Create begins a message. It is for handlers, and so for the time when the config serves.
+func (q *Queue) Create() *spool.Draft { return q.live.spool.Create() }
+
+// open opens the spools of all queues that are used.
+func (set *queueSet) open() error {
+	for _, q := range set.queues {
+		if !q.used {
+			continue
+		}
+		if err := q.open(); err != nil {
+			return fmt.Errorf("esmtp: queue %s: %w", q.name, err)
+		}
+	}
+	return nil
+}
+
+func (q *Queue) open() error {
+	shared, _, err := spools.LoadOrNew(q.url, func() (caddy.Destructor, error) {
+		s, err := spool.Open(context.Background(), q.url, q.options())
+		return sharedSpool{s}, err
+	})
+	if err != nil {
+		return err
+	}
+	q.live.spool = shared.(sharedSpool).Spool
+	return nil
+}
+
+// deliver starts the relays.
+func (set *queueSet) deliver() error {
+	for _, q := range set.queues {
+		if q.live.spool == nil {
+			continue
+		}
+		r, err := q.newRelay()
+		if err != nil {
+			return err // it was checked before
+		}
+		r.Spool = q.live.spool
+		ctx, stop := context.WithCancel(context.Background())
+		q.live.relay, q.live.stop, q.live.done = r, stop, make(chan struct{})
+		go func() {
+			defer close(q.live.done)
+			if err := r.Run(ctx); err != nil && !errors.Is(err, spool.ErrClosed) {
+				q.log.Error("relay ended", "error", err)
+			}
+		}()
+		q.log.Info("delivering", "hostname", q.Hostname)
+	}
+	return nil
+}
+
+// leave ends the relays: they begin no more attempts.
+func (set *queueSet) leave() {
+	for _, q := range set.queues {
+		if q.live.stop != nil {
+			q.live.stop()
+		}
+	}
+}
+
+// cutOff ends the attempts that are still being made when ctx ends.
+func (set *queueSet) cutOff(ctx context.Context) {
+	for _, q := range set.queues {
+		if q.live.relay == nil {
+			continue
+		}
+		select {
+		case <-q.live.done:
+		case <-ctx.Done():
+			q.live.relay.CutOff()
+		}
+	}
+}
+
+// close waits for the relays, and gives the spools back. No session is there any more.
+func (set *queueSet) close() {
+	for _, q := range set.queues {
+		if q.live.spool == nil {
+			continue
+		}
+		q.live.once.Do(func() {
+			if q.live.done != nil {
+				<-q.live.done
+			}
+			if _, err := spools.Delete(q.url); err != nil {
+				q.log.Error("closing the spool", "error", err)
+			}
+		})
+	}
+}

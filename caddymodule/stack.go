@@ -1,0 +1,55 @@
+package caddymodule
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/caddyserver/caddy/v2"
+
+	"github.com/caddy-esmtp/esmtp"
+)
+
+// stack is layers, and the index of the first that hands nothing on; if none is like that, their number.
+type stack struct {
+	layers []esmtp.Layer
+	end    int
+}
+
+// loadStack loads the modules in the field HandlersRaw of owner.
+func loadStack(ctx caddy.Context, owner any) (st stack, err error) {
+	mods, err := ctx.LoadModule(owner, "HandlersRaw")
+	if err != nil {
+		return st, err
+	}
+	list, _ := mods.([]any) // nil: there are none
+	st.end = len(list)
+	for i, mod := range list {
+		layer, ok := mod.(Layer)
+		if !ok {
+			return st, fmt.Errorf("%T is in esmtp.handlers but has no method NewLayer", mod)
+		}
+		st.layers = append(st.layers, layer.NewLayer)
+		if g, ok := mod.(interface{ endsStack() bool }); ok && g.endsStack() {
+			st.end = min(st.end, i)
+		}
+	}
+	return st, nil
+}
+
+// above puts the stack on top of another. The layers of that are never asked if this one ends before.
+func (st stack) above(below stack) stack {
+	end := st.end
+	if end == len(st.layers) {
+		end += below.end
+	}
+	return stack{slices.Concat(st.layers, below.layers), end}
+}
+
+// withAuth puts the layers of auth below the handlers, but above one that hands nothing on.
+func (st stack) withAuth(ctx caddy.Context, auth *Auth) (stack, error) {
+	layers, err := auth.load(ctx)
+	if err != nil {
+		return st, err
+	}
+	return stack{slices.Insert(slices.Clone(st.layers), st.end, layers...), st.end + len(layers)}, nil
+}

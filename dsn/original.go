@@ -1,0 +1,106 @@
+package dsn
+
+import (
+	"bytes"
+	"io"
+	"mime/quotedprintable"
+	"slices"
+)
+
+// Bounds on the original, and on its lines (RFC 5322 §2.1.1, without CRLF).
+const (
+	usualOriginal = 64 << 10
+	maxLine       = 998
+)
+
+// original makes the third part of a report: the original, whole or only its header; no part if there is no original.
+func (w *writer) original(r Report, original io.Reader) (part, error) {
+	if original == nil {
+		return part{}, nil
+	}
+	limit := r.MaxOriginal
+	if limit <= 0 {
+		limit = usualOriginal
+	}
+	content, err := io.ReadAll(io.LimitReader(original, int64(limit)+1))
+	if err != nil {
+		return part{}, err
+	}
+	if r.wantsWhole() && len(content) <= limit && isMail(content) {
+		p := part{mediaType: "message/rfc822", encoding: encodingOf(content), about: "Your message", body: content, whole: true}
+		if w.utf8 {
+			p.mediaType = "message/global" // RFC 6532 §3.7
+		}
+		return p, nil
+	}
+	return w.headerPart(cleanHeader(content[:min(len(content), limit)], len(content) > limit)), nil
+}
+
+// wantsWhole reports whether the sender gets the message back. RET is about failures only; other reports have the header (RFC 3461 §4.3).
+func (r Report) wantsWhole() bool {
+	failed := slices.ContainsFunc(r.Recipients, func(rcpt Recipient) bool { return rcpt.Action == Failed })
+	return failed && r.From.Ret() != "HDRS" && r.MaxOriginal >= 0
+}
+
+// isMail reports whether content can be sent by DATA as it is: a message of type message/rfc822 can't be encoded to make it so. Binary mail,
+// and what a lenient server has taken, may not be.
+func isMail(content []byte) bool {
+	for line := range bytes.Lines(content) {
+		text, ok := bytes.CutSuffix(line, []byte("\r\n"))
+		if !ok && len(text) > 0 && (text[len(text)-1] == '\n' || text[len(text)-1] == '\r') ||
+			len(text) > maxLine || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// headerPart makes a part of a header.
+func (w *writer) headerPart(header []byte) part {
+	p := part{mediaType: "text/rfc822-headers", encoding: "7bit", about: "Header of your message", body: header}
+	switch {
+	case w.utf8: // RFC 6533 §6
+		p.mediaType = "message/global-headers"
+		p.body = bytes.ToValidUTF8(header, []byte("?"))
+		p.encoding = encodingOf(p.body)
+	case !isASCII(header): // RFC 6522 §4
+		var b bytes.Buffer
+		q := quotedprintable.NewWriter(&b)
+		q.Write(header)
+		q.Close()
+		p.body, p.encoding = b.Bytes(), "quoted-printable"
+	}
+	return p
+}
+
+// cleanHeader returns the header at the front of a message as lines that may be sent: they end with CRLF whatever they ended with, control
+// characters are spaces, and long ones are folded. With cut, the last line may be incomplete, and is left out.
+func cleanHeader(content []byte, cut bool) []byte {
+	header := []byte{}
+	for line := range bytes.Lines(content) {
+		text, complete := bytes.CutSuffix(line, []byte("\n"))
+		text = bytes.TrimSuffix(text, []byte("\r"))
+		if len(text) == 0 || !complete && cut {
+			break
+		}
+		header = appendFolded(header, text)
+	}
+	return header
+}
+
+// appendFolded appends a line, in pieces that are short enough, without control characters.
+func appendFolded(b, text []byte) []byte {
+	room := maxLine
+	for _, c := range text {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			c = ' '
+		}
+		if room == 0 || room < 4 && c >= 0xc0 { // not within a rune
+			b = append(b, "\r\n "...)
+			room = maxLine - 1
+		}
+		b = append(b, c)
+		room--
+	}
+	return append(b, "\r\n"...)
+}

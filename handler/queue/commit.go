@@ -1,0 +1,226 @@
+package queue
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// commit does what was decided about the message, in one durable step.
+func (l *layer) commit(s *esmtp.Session) esmtp.Reply {
+	v := l.verdict(s)
+	switch v.Disposition {
+	case esmtp.Discarded, esmtp.Consumed:
+		l.draft.Abort()
+		return esmtp.Reply{}
+	}
+	items, err := l.items(s, v)
+	if err != nil {
+		return refuse(s, err)
+	}
+	if len(items) == 0 { // each recipient has failed, and is told so
+		l.draft.Abort()
+		return esmtp.Reply{}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), commitTime)
+	defer cancel()
+	ids, err := l.draft.Commit(ctx, items...)
+	if err != nil {
+		return refuse(s, err)
+	}
+	s.Logger().Debug("spooled", "transaction", s.Transaction().ID(), "items", ids)
+	l.takeOver(s)
+	return esmtp.Deny(250, 2, 0, 0, "queued as "+ids[0].String())
+}
+
+// commitTime bounds how long a client waits for its 250: it would give up itself.
+const commitTime = 2 * time.Minute
+
+// verdict is what the layers above have decided, or this queue.
+func (l *layer) verdict(s *esmtp.Session) esmtp.Verdict {
+	v := s.Transaction().TakeVerdict()
+	if v.Disposition != esmtp.Keep {
+		return v
+	}
+	switch q := l.queue; {
+	case q.Quarantine != "":
+		return esmtp.Verdict{Disposition: esmtp.Quarantine, Reason: q.Quarantine}
+	case q.Hold != "":
+		return esmtp.Verdict{Disposition: esmtp.Held, Reason: q.Hold}
+	}
+	return v
+}
+
+// items are the envelopes of a message, one for each destination.
+func (l *layer) items(s *esmtp.Session, v esmtp.Verdict) (items []*spool.Item, err error) {
+	own, failed := l.split(s)
+	envelopes := v.Envelopes
+	if len(envelopes) == 0 {
+		envelopes = []esmtp.Envelope{{From: s.Transaction().From(), To: own}}
+	}
+	for _, e := range envelopes {
+		if len(e.NextHops) == 0 {
+			e.NextHops = l.queue.NextHops
+		}
+		if len(e.Retry) == 0 {
+			e.Retry = l.queue.Retry
+		}
+		items = append(items, l.envelope(s, v, e)...)
+	}
+	if len(failed) > 0 && (len(items) > 0 || !s.PerRecipient()) {
+		item := l.item(s, s.Transaction().From(), esmtp.Verdict{})
+		item.Recipients = failed
+		item.Route = s.Transaction().From().Domain()
+		items = append(items, item)
+	}
+	return items, nil
+}
+
+// split tells recipients that are to get the message from those for whom a layer above has failed. Where the client gets a reply for each it hears of those
+// itself; where it gets one for all it is told by a report, unless all have failed: then that one says so.
+func (l *layer) split(s *esmtp.Session) (to []esmtp.Path, failed []spool.Recipient) {
+	tx := s.Transaction()
+	for i, rcpt := range tx.Recipients() {
+		r, set := tx.Outcome(i)
+		if !set || r.IsZero() || r.Accepted() {
+			to = append(to, rcpt.Path)
+			continue
+		}
+		failed = append(failed, spool.Recipient{Path: address(s, rcpt.Path), State: spool.Failed, Reply: r.Error(), Tried: time.Now()})
+	}
+	if s.PerRecipient() || len(to) == 0 {
+		failed = nil
+	}
+	return to, failed
+}
+
+// takeOver makes one success of replies that differ: those that failed are in the spool, to be reported.
+func (l *layer) takeOver(s *esmtp.Session) {
+	if s.PerRecipient() {
+		return
+	}
+	tx := s.Transaction()
+	for i := range tx.Recipients() {
+		if _, set := tx.Outcome(i); set {
+			tx.SetReply(i, esmtp.Reply{})
+		}
+	}
+}
+
+// envelope makes the items of one envelope: recipients of one domain share one, unless all go to the same hops.
+func (l *layer) envelope(s *esmtp.Session, v esmtp.Verdict, e esmtp.Envelope) (items []*spool.Item) {
+	byRoute := make(map[string]*spool.Item)
+	for _, to := range e.To {
+		rcpt := spool.Recipient{Path: address(s, to)}
+		route := to.Domain()
+		if route == "" {
+			route = strings.ToLower(s.Hostname())
+		}
+		if len(e.NextHops) > 0 {
+			route = e.NextHops[0]
+		}
+		item := byRoute[route]
+		if item == nil || len(item.Recipients) == maxRecipients {
+			item = l.item(s, e.From, v)
+			item.Route, item.NextHops = route, e.NextHops
+			if len(e.Retry) > 0 {
+				item.Retry = append(slices.Clone(e.Retry), relay.Stop)
+			}
+			byRoute[route] = item
+			items = append(items, item)
+		}
+		if !utf8Safe(rcpt.Address) {
+			item.Needs |= spool.NeedsUTF8
+		}
+		item.Recipients = append(item.Recipients, rcpt)
+	}
+	return items
+}
+
+// item is an envelope without recipients.
+func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.Item {
+	item := &spool.Item{Sender: spool.PathOf(from), Needs: l.needs, Origin: origin(s), Reason: v.Reason}
+	switch v.Disposition {
+	case esmtp.Held:
+		item.State = spool.Frozen
+	case esmtp.Quarantine:
+		item.State = spool.Quarantined
+	}
+	own := s.Transaction().From() // what it asks for holds for all that comes of it
+	if own.Body() == esmtp.BodyBinaryMIME {
+		item.Needs |= spool.NeedsBinary
+	}
+	if own.RequireTLS() {
+		item.Needs |= spool.NeedsRequireTLS
+	}
+	if !utf8Safe(item.Sender.Address) {
+		item.Needs |= spool.NeedsUTF8
+	}
+	if at, ok := own.ReleaseAt(time.Now()); ok && item.State == spool.Queued {
+		item.Due = at // RFC 4865 §4
+		item.Expires = at.Add(holdExpire)
+	}
+	if level, ok := own.Priority(); ok && s.User() != "" { // RFC 6710 §5.1: whoever is nobody has none to give
+		item.Priority = level
+	}
+	return item
+}
+
+// holdExpire is how long a message that was held is tried, from its release on.
+const holdExpire = 5 * 24 * time.Hour
+
+// origin is where the message came from.
+func origin(s *esmtp.Session) spool.Origin {
+	o := spool.Origin{Session: s.ID(), Transaction: s.Transaction().ID(), Helo: s.HELO(), User: s.User(), Protocol: s.Protocol()}
+	o.Name, _ = s.RemoteName()
+	if tcp, ok := s.RemoteAddr().(*net.TCPAddr); ok {
+		if addr, ok := netip.AddrFromSlice(tcp.IP); ok {
+			o.Client, o.Port = addr.Unmap().String(), tcp.Port
+		}
+	}
+	return o
+}
+
+// address is the address of a recipient as it is kept; that of <postmaster> gets our own name (RFC 5321 §4.5.1).
+func address(s *esmtp.Session, to esmtp.Path) spool.Path {
+	p := spool.PathOf(to)
+	if to.Domain() == "" && !to.IsNull() {
+		p.Address += "@" + strings.Trim(s.Hostname(), ".")
+	}
+	return p
+}
+
+// utf8Safe reports whether an address needs no SMTPUTF8.
+func utf8Safe(address string) bool {
+	for i := range len(address) {
+		if address[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}
+
+var (
+	replyFull     = esmtp.Deny(452, 4, 3, 1, "Insufficient system storage") // RFC 5321 §4.2.3
+	replyError    = esmtp.Deny(451, 4, 3, 0, "Message can't be queued now, try again later")
+	replyNotYours = esmtp.Deny(550, 5, 7, 1, "Only users who are logged in can have mail held")
+	replyLoop     = esmtp.Deny(554, 5, 4, 6, "Too many hops, this message goes round in circles") // RFC 5321 §6.3
+)
+
+// refuse is the reply to an error of the spool. It is ours alone: the client is told only whether there is no room.
+func refuse(s *esmtp.Session, err error) esmtp.Reply {
+	s.Logger().Error("message can't be queued", "transaction", s.Transaction().ID(), "error", err)
+	if errors.Is(err, spool.ErrFull) {
+		return replyFull
+	}
+	return replyError
+}

@@ -1,0 +1,253 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// maxTries is how many connections are tried in one attempt: with a hundred dead hosts it would take all day.
+const maxTries = 10
+
+// attempt is one try to deliver an item.
+type attempt struct {
+	r       *Relay
+	item    *spool.Item
+	from    esmtp.Path
+	rcpts   []recipient // those that remain
+	begun   time.Time
+	by      time.Time // when the time of DELIVERBY is over, zero: never
+	tries   int
+	lacking error // what the last host lacked, as long as all lacked something
+	reached bool  // a host lacked nothing
+	last    Attempt
+}
+
+// recipient is a recipient that remains, and what becomes of it.
+type recipient struct {
+	index int // in the item
+	to    esmtp.Path
+	fate  fate
+	reply esmtp.Reply
+	host  string // that gave the reply; "": it is ours
+	err   error
+	dsn   bool // the next hop will report on it
+}
+
+// fate is what has become of a recipient in this attempt.
+type fate uint8
+
+const (
+	undecided fate = iota
+	accepted
+	failed
+	later
+	done // somebody else has taken care of it
+)
+
+// attempt tries to deliver an item, and returns what became of it.
+func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
+	a := &attempt{r: r, item: item, begun: time.Now(), last: Attempt{Item: item}}
+	if err := a.read(); err != nil {
+		a.decide(failed, esmtp.Deny(554, 5, 6, 0, "message can't be read any more"), "", err)
+		return a
+	}
+	if a.decided() || a.tooLate() {
+		return a
+	}
+	hops, level, err := a.hops()
+	if err != nil {
+		a.refuse(err)
+		return a
+	}
+	for _, hop := range hops {
+		if a.decided() || ctx.Err() != nil {
+			break
+		}
+		a.try(ctx, hop, level)
+	}
+	if !a.decided() && ctx.Err() == nil {
+		a.giveUp()
+	}
+	return a
+}
+
+// read takes the envelope from the item.
+func (a *attempt) read() (err error) {
+	if a.from, err = a.item.Sender.Path(); err != nil {
+		return err
+	}
+	for i, rcpt := range a.item.Recipients {
+		if rcpt.State != spool.Remaining && rcpt.State != spool.Failed {
+			continue
+		}
+		to, err := rcpt.Path.Path()
+		if err != nil {
+			return err
+		}
+		r := recipient{index: i, to: to}
+		if rcpt.State == spool.Failed { // before it came to us, and nobody was told
+			r.fate, r.reply = failed, parseReply(rcpt.Reply)
+		}
+		a.rcpts = append(a.rcpts, r)
+	}
+	if by, ok := a.from.DeliverBy(); ok {
+		a.by = a.item.Created().Add(by.Within)
+	}
+	return nil
+}
+
+// tooLate reports whether the time for delivery is over (RFC 2852 §4.1.5).
+func (a *attempt) tooLate() bool {
+	by, ok := a.from.DeliverBy()
+	if !ok || !by.Return || a.begun.Before(a.by) {
+		return false
+	}
+	a.decide(failed, esmtp.Deny(554, 5, 4, 7, "delivery time expired"), "", nil)
+	return true
+}
+
+// hops returns the hops to try, in this order, and the least protection: the item's own, those of its domain, the smarthost, the mail exchangers.
+func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
+	if len(a.item.NextHops) > 0 {
+		var hops []route.Hop
+		for _, text := range a.item.NextHops {
+			hop, err := route.ParseHop(text)
+			if err != nil {
+				return nil, 0, err // it will be there when the configuration is put right
+			}
+			hops = append(hops, hop)
+		}
+		return hops, a.r.Level, nil
+	}
+	domain := ""
+	for _, rcpt := range a.rcpts {
+		if rcpt.fate == undecided {
+			domain = rcpt.to.Domain()
+			break
+		}
+	}
+	if a.r.Table != nil {
+		if rule, ok := a.r.Table.Find(domain); ok && (len(rule.Hops) > 0 || len(a.r.NextHops) == 0) {
+			if len(rule.Hops) > 0 {
+				return rule.Hops, rule.TLS, nil
+			}
+			hop, err := route.Direct(domain)
+			return []route.Hop{hop}, rule.TLS, err
+		}
+	}
+	if len(a.r.NextHops) > 0 {
+		return a.r.NextHops, a.r.Level, nil
+	}
+	hop, err := route.Direct(domain)
+	return []route.Hop{hop}, a.r.Level, err
+}
+
+// try tries one hop: a connection that is there, then its hosts in their order. After it some recipients may be undecided: the next hop is
+// for them.
+func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level) {
+	key := poolKey{hop, level, a.from.RequireTLS()}
+	a.last.Hop = hop.String()
+	for conn := a.r.pool.take(key); conn != nil; conn = a.r.pool.take(key) {
+		a.last.Reused = true
+		if a.send(ctx, key, conn); a.decided() || ctx.Err() != nil {
+			return
+		}
+	}
+	a.last.Reused = false
+	hosts, err := a.r.Router.Hosts(ctx, hop)
+	if err != nil {
+		a.refuse(err)
+		return
+	}
+	for _, host := range hosts {
+		for _, addr := range addresses(host) {
+			if a.decided() || ctx.Err() != nil {
+				return
+			}
+			if a.tries++; a.tries > maxTries {
+				return
+			}
+			conn, err := a.connect(ctx, hop, host, addr, level)
+			if err != nil {
+				a.missed(host.Host, err)
+				if isPolicy(err) {
+					break // it is the host's, not the address's
+				}
+				continue
+			}
+			a.send(ctx, key, conn)
+		}
+	}
+}
+
+// send sends the message to those that are undecided, over a connection.
+func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) {
+	body, err := a.r.Spool.OpenBody(ctx, a.item)
+	if err != nil {
+		a.r.pool.give(key, conn)
+		a.unreadable(err)
+		return
+	}
+	defer body.Close()
+	watched := &reader{ReadSeekCloser: body}
+	m := a.message(key.hop, watched)
+	result, err := conn.Send(ctx, m)
+	a.last.Host = conn.host
+	if state := conn.TLS(); state != nil {
+		a.last.TLS = tlsVersion(state.Version)
+	}
+	a.last.Policy = conn.policy
+	if watched.err != nil { // it was our own disk
+		conn.Close()
+		a.unreadable(watched.err)
+		return
+	}
+	a.sort(conn, m, result, err)
+	if conn.Usable() {
+		a.r.pool.give(key, conn)
+	} else {
+		conn.Close()
+	}
+}
+
+// message is what is to be sent to those that are undecided.
+func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
+	m := &smtpclient.Message{
+		From: a.from, Body: body, Size: a.item.Size,
+		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
+		RequireTLS: a.item.Needs&spool.NeedsRequireTLS != 0,
+		Deadline:   a.by,
+	}
+	switch {
+	case a.item.Needs&spool.NeedsBinary != 0:
+		m.Type = esmtp.BodyBinaryMIME
+	case a.item.Needs&spool.Needs8Bit != 0:
+		m.Type = esmtp.Body8BitMIME
+	}
+	if a.r.Forward != nil && a.r.Forward(hop) {
+		m.Forwarded = forwarded(a.item)
+	}
+	for _, rcpt := range a.rcpts {
+		if rcpt.fate == undecided {
+			m.To = append(m.To, rcpt.to)
+		}
+	}
+	return m
+}
+
+// unreadable takes note that the body can't be read: damaged for good, or not now.
+func (a *attempt) unreadable(err error) {
+	if errors.Is(err, spool.ErrDamaged) {
+		a.r.log.Error("body is damaged", "item", a.item.ID.String(), "error", err)
+		a.decide(failed, esmtp.Deny(554, 5, 3, 0, "message was damaged before it could be delivered"), "", err)
+		return
+	}
+	a.decide(later, esmtp.Deny(451, 4, 3, 0, "message can't be read now"), "", err)
+}

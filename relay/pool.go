@@ -1,0 +1,149 @@
+package relay
+
+import (
+	"context"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
+)
+
+// Bounds of what the pool keeps.
+const (
+	maxIdle      = 5 * time.Second // next hops don't like to wait for nothing
+	maxAge       = 5 * time.Minute // then the DNS is asked again, and the policy
+	maxMessages  = 100             // on a connection
+	maxIdleConns = 200             // in all
+)
+
+// conn is a connection to a next hop.
+type conn struct {
+	*smtpclient.Conn
+	host   string
+	policy string
+	made   time.Time
+	idle   *time.Timer
+}
+
+// poolKey is what connections must have in common to stand in for each other.
+type poolKey struct {
+	hop        route.Hop
+	level      tlspolicy.Level
+	requireTLS bool
+}
+
+// pool keeps connections between messages. How many are in use is bounded by the leases of a route, and only what was in use comes here.
+type pool struct {
+	mu     sync.Mutex
+	idle   map[poolKey][]*conn
+	count  int
+	closed bool
+	quits  sync.WaitGroup
+}
+
+// take returns a connection that is idle, nil if there is none. It may be dead: the server can have left.
+func (p *pool) take(key poolKey) *conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := p.idle[key]
+	if len(list) == 0 {
+		return nil
+	}
+	c := list[len(list)-1]
+	p.remove(key, c)
+	c.idle.Stop()
+	return c
+}
+
+// give keeps a connection for the next message, or ends it if it has done enough.
+func (p *pool) give(key poolKey, c *conn) {
+	if c.Messages() >= maxMessages || time.Since(c.made) > maxAge || !p.put(key, c) {
+		p.quit(c)
+	}
+}
+
+func (p *pool) put(key poolKey, c *conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.count >= maxIdleConns {
+		return false
+	}
+	if p.idle == nil {
+		p.idle = make(map[poolKey][]*conn)
+	}
+	p.idle[key] = append(p.idle[key], c)
+	p.count++
+	c.idle = time.AfterFunc(maxIdle, func() {
+		p.mu.Lock()
+		there := p.remove(key, c)
+		p.mu.Unlock()
+		if there {
+			p.quit(c)
+		}
+	})
+	return true
+}
+
+// remove is called with the lock held. It reports whether c was there.
+func (p *pool) remove(key poolKey, c *conn) bool {
+	list := p.idle[key]
+	for i := range list {
+		if list[i] == c {
+			list[i] = list[len(list)-1]
+			if list = list[:len(list)-1]; len(list) == 0 {
+				delete(p.idle, key)
+			} else {
+				p.idle[key] = list
+			}
+			p.count--
+			return true
+		}
+	}
+	return false
+}
+
+// quit says goodbye, without anybody having to wait for it.
+func (p *pool) quit(c *conn) {
+	p.quits.Go(func() { c.Quit(context.Background()) })
+}
+
+// close ends all connections that are idle, and those that come after.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.closed = true
+	var all []*conn
+	for _, list := range p.idle {
+		all = append(all, list...)
+	}
+	p.idle, p.count = nil, 0
+	p.mu.Unlock()
+	for _, c := range all {
+		c.idle.Stop()
+		p.quit(c)
+	}
+	p.quits.Wait()
+}
+
+// len is how many connections are idle.
+func (p *pool) len() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.count
+}
+
+// reader keeps the error of a body: whether it was the disk or the next hop that failed.
+type reader struct {
+	io.ReadSeekCloser
+	err error
+}
+
+func (r *reader) Read(p []byte) (n int, err error) {
+	n, err = r.ReadSeekCloser.Read(p)
+	if err != nil && err != io.EOF {
+		r.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,135 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/dsn"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// reports makes the report about an attempt, if the sender is to hear of something: a failure, a delay, success where that was asked
+// for, or that the next hop will not report (RFC 3461 §5.2). All of it goes into one message.
+func (a *attempt) reports(now time.Time) []spool.Report {
+	if a.from.IsNull() {
+		a.told()
+		return nil
+	}
+	late := a.late(now)
+	var list []dsn.Recipient
+	for i := range a.rcpts {
+		if rcpt, ok := a.recipient(&a.rcpts[i], late, now); ok {
+			list = append(list, rcpt)
+		}
+	}
+	if late {
+		a.item.Warned = now
+	}
+	report, ok := a.r.makeReport(a.item, a.from, list, now)
+	a.told()
+	if !ok {
+		return nil
+	}
+	return []spool.Report{report}
+}
+
+// told marks those whose failure the sender has been told of, or need not be.
+func (a *attempt) told() {
+	for i := range a.item.Recipients {
+		if rcpt := &a.item.Recipients[i]; rcpt.State == spool.Failed {
+			rcpt.State = spool.FailedTold
+		}
+	}
+}
+
+// late reports whether it is time to tell the sender that the message is late.
+func (a *attempt) late(now time.Time) bool {
+	if a.last.Later == 0 || !a.item.Warned.IsZero() {
+		return false
+	}
+	if by, ok := a.from.DeliverBy(); ok && !by.Return && now.After(a.by) { // RFC 2852 §4.1.4
+		return true
+	}
+	return a.r.Schedule.Warn > 0 && now.Sub(a.item.Created()) >= a.r.Schedule.Warn
+}
+
+// recipient is what the report says of a recipient, if anything.
+func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Recipient, bool) {
+	d := dsn.Recipient{To: rcpt.to, Reply: rcpt.reply, RemoteMTA: rcpt.host, LastAttempt: now}
+	switch {
+	case rcpt.fate == failed:
+		d.Action = dsn.Failed
+	case rcpt.fate == later && late:
+		d.Action = dsn.Delayed
+		d.RetryUntil = a.r.Schedule.expires(a.item)
+	case rcpt.fate == accepted && !rcpt.dsn:
+		d.Action = dsn.Relayed // RFC 3461 §5.2.2
+		if by, ok := a.from.DeliverBy(); ok && by.Trace {
+			break // RFC 2852 §4.1.3: whatever NOTIFY says
+		}
+	default:
+		return d, false
+	}
+	return d, dsn.Wanted(rcpt.to, d.Action)
+}
+
+// makeReport makes a report of what there is to say. It reports false if nobody wants it, or it can't be made: a report is no reason to keep a
+// message for ever.
+func (r *Relay) makeReport(item *spool.Item, from esmtp.Path, list []dsn.Recipient, now time.Time) (report spool.Report, ok bool) {
+	if len(list) == 0 {
+		return report, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	original, err := r.Spool.OpenBody(ctx, item)
+	if err != nil {
+		r.log.Warn("the original can't be read for a report", "item", item.ID.String(), "error", err)
+		original = nothing{}
+	}
+	defer original.Close()
+	message, err := dsn.New(dsn.Report{Hostname: r.Hostname, From: from, Arrived: item.Created(), Recipients: list, Now: now}, original)
+	if errors.Is(err, dsn.ErrNobody) {
+		return report, false
+	}
+	if err == nil {
+		report.Draft = r.Spool.Create()
+		_, err = message.WriteTo(report.Draft)
+	}
+	if err != nil {
+		r.log.Error("making a report", "item", item.ID.String(), "error", err)
+		if report.Draft != nil {
+			report.Draft.Abort()
+		}
+		return report, false
+	}
+	report.Items = []*spool.Item{r.reportItem(item, message)}
+	return report, true
+}
+
+// reportItem is the envelope of a report.
+func (r *Relay) reportItem(item *spool.Item, message *dsn.Message) *spool.Item {
+	it := &spool.Item{
+		Parent:     item.ID,
+		Sender:     spool.PathOf(message.From),
+		Recipients: []spool.Recipient{{Path: spool.PathOf(message.To)}},
+		Route:      message.To.Domain(),
+		Origin:     spool.Origin{Session: item.Origin.Session, Transaction: item.Origin.Transaction},
+	}
+	if message.From.SMTPUTF8() {
+		it.Needs |= spool.NeedsUTF8
+	}
+	if message.From.Body() == esmtp.Body8BitMIME {
+		it.Needs |= spool.Needs8Bit
+	}
+	return it
+}
+
+// nothing is the original that can't be read.
+type nothing struct{}
+
+func (nothing) Read([]byte) (int, error)       { return 0, io.EOF }
+func (nothing) Seek(int64, int) (int64, error) { return 0, nil }
+func (nothing) Close() error                   { return nil }

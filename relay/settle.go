@@ -1,0 +1,190 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"runtime/debug"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// settleTime bounds how long the spool may take to write down what became of an item.
+const settleTime = 30 * time.Second
+
+// held asks BeforeAttempt. It reports whether there is to be no attempt now.
+func (r *Relay) held(item *spool.Item) bool {
+	if r.BeforeAttempt == nil {
+		return false
+	}
+	d := r.BeforeAttempt(item)
+	switch d.Action {
+	case Delay:
+		r.settle(item, nil, func(it *spool.Item) { it.State, it.Due = spool.Queued, d.At })
+	case Freeze:
+		r.settle(item, nil, func(it *spool.Item) { r.freeze(it, d.Reason) })
+	case Remove:
+		r.log.Info("removed before the attempt", "item", item.ID.String(), "reason", d.Reason)
+		r.settle(item, nil, func(it *spool.Item) { it.State = spool.Delivered })
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *Relay) freeze(item *spool.Item, reason string) {
+	item.State, item.Reason = spool.Frozen, reason
+}
+
+// finish writes down what became of an attempt, with the reports about it.
+func (r *Relay) finish(a *attempt) {
+	a.overrule()
+	now := time.Now()
+	item := a.item
+	item.Attempts++
+	item.Tried = now
+	for i := range a.rcpts {
+		rcpt := &a.rcpts[i]
+		kept := &item.Recipients[rcpt.index]
+		kept.Tried, kept.Reply = now, rcpt.reply.Error()
+		item.LastError = kept.Reply
+		switch rcpt.fate {
+		case accepted:
+			kept.State = spool.Accepted
+			a.last.Accepted++
+		case failed:
+			kept.State = spool.Failed
+			a.last.Failed++
+		case done:
+			kept.State = spool.FailedTold
+		case later:
+			a.last.Later++
+		}
+	}
+	if a.last.Later == 0 {
+		item.State = spool.Delivered
+	} else {
+		a.postpone(now)
+	}
+	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
+	r.logAttempt(a)
+	r.settle(item, a.reports(now), nil)
+	if r.Observer != nil {
+		r.Observer(a.last)
+	}
+}
+
+// overrule asks OnFailure about those that were not accepted.
+func (a *attempt) overrule() {
+	if a.r.OnFailure == nil {
+		return
+	}
+	for i := range a.rcpts {
+		rcpt := &a.rcpts[i]
+		if rcpt.fate != failed && rcpt.fate != later {
+			continue
+		}
+		switch a.r.OnFailure(a.item, Failure{Recipient: rcpt.to, Reply: rcpt.reply, Host: rcpt.host, Err: rcpt.err}) {
+		case Permanent:
+			rcpt.fate = failed
+		case Later:
+			rcpt.fate = later
+		case Done:
+			rcpt.fate = done
+		}
+	}
+}
+
+// postpone says when those that remain are tried again: not later than they expire, and then they have failed.
+func (a *attempt) postpone(now time.Time) {
+	item, schedule := a.item, a.r.Schedule
+	expires := schedule.expires(item)
+	if by, ok := a.from.DeliverBy(); ok && by.Return && a.by.Before(expires) {
+		expires = a.by
+	}
+	due, ok := schedule.next(item, now)
+	switch {
+	case !now.Before(expires):
+		a.expire(now)
+		item.State = spool.Delivered
+		return
+	case !ok:
+		a.r.freeze(item, "tried as often as it was to be: "+item.LastError)
+		return
+	}
+	if due.After(expires) {
+		due = expires // once more, and then it is over
+	}
+	item.State, item.Due = spool.Queued, due
+}
+
+// expire fails those that remain.
+func (a *attempt) expire(now time.Time) {
+	for i := range a.rcpts {
+		rcpt := &a.rcpts[i]
+		if rcpt.fate != later {
+			continue
+		}
+		rcpt.fate = failed
+		enh := esmtp.Enhanced{5, rcpt.reply.Enh[1], rcpt.reply.Enh[2]}
+		if enh[1] == 0 {
+			enh = esmtp.Enhanced{5, 4, 7} // RFC 3463 §3.5: delivery time expired
+		}
+		rcpt.reply.Enh = enh
+		rcpt.reply.Code = 550
+		kept := &a.item.Recipients[rcpt.index]
+		kept.State = spool.Failed
+		a.last.Later--
+		a.last.Failed++
+	}
+}
+
+// settle writes an item into the spool. If that fails for long the lease ends, and the item is tried again.
+func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*spool.Item)) {
+	if change != nil {
+		change(item)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
+	defer cancel()
+	err := r.Spool.Settle(ctx, item, reports...)
+	if err != nil && !errors.Is(err, spool.ErrClosed) {
+		r.log.Error("writing down what became of an item; it will be tried again", "item", item.ID.String(), "error", err)
+	}
+}
+
+// logAttempt writes the line of an attempt.
+func (r *Relay) logAttempt(a *attempt) {
+	text, o := "delivered", a.item.Origin
+	switch {
+	case a.last.Later > 0:
+		text = "delayed"
+	case a.last.Failed > 0:
+		text = "failed"
+	}
+	args := []any{"item", a.item.ID.String(), "message", a.item.Message.String(), "transaction", o.Transaction, "from", a.item.Sender.Address,
+		"to", a.recipients(), "hop", a.last.Hop, "host", a.last.Host, "tls", a.last.TLS, "accepted", a.last.Accepted, "failed", a.last.Failed, "later", a.last.Later,
+		"attempts", a.item.Attempts, "age", time.Since(a.item.Created()).Round(time.Millisecond), "reply", a.last.Reply, "took", a.last.Took.Round(time.Microsecond)}
+	if a.last.Later > 0 && a.item.State == spool.Queued {
+		args = append(args, "due", a.item.Due)
+	}
+	for i := range a.rcpts {
+		if err := a.rcpts[i].err; err != nil && !errors.As(err, new(esmtp.Reply)) {
+			args = append(args, "error", err) // not what the reply says already
+			break
+		}
+	}
+	r.log.Info(text, args...)
+}
+
+func (a *attempt) recipients() []string {
+	list := make([]string, len(a.rcpts))
+	for i := range a.rcpts {
+		list[i] = a.rcpts[i].to.String()
+	}
+	return list
+}
+
+func (r *Relay) logPanic(item *spool.Item, p any) {
+	r.log.Error("panic while delivering", "item", item.ID.String(), "panic", p, "stack", string(debug.Stack()))
+}

@@ -1,0 +1,380 @@
+package spool
+
+import (
+	"cmp"
+	"container/heap"
+	"container/list"
+	"sync"
+	"time"
+)
+
+// lanes is what this process knows about the queue without asking the database: which routes have something queued, and when the first of
+// it is due. A lane is the queued items of one route and one priority, in the order in which they are due. Lanes that are due take turns.
+type lanes struct {
+	// fetching is held from before an item is read in order to be leased until it is known to be: who wants an item that is on nobody's
+	// lease takes it for a moment.
+	fetching sync.Mutex
+
+	mu      sync.Mutex
+	all     map[laneKey]*lane
+	waiting laneHeap           // by next
+	ready   [19]list.List      // of those due, by priority from 9 to -9
+	nReady  int                // in all of ready
+	skipped int                // of those, how many the last Lease left because their routes were excluded
+	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
+	leased  map[ID]*leased
+	recent  map[ID]struct{} // released since the fetch began that is reading, which may see them as they were
+	inRoute map[string]int  // how many of a route are leased
+	expiry  time.Time       // no lease ends before
+	reading bool            // a fetch is
+	wake    chan struct{}
+}
+
+type laneKey struct {
+	route    string
+	priority int
+}
+
+// position is the place of an item in its lane.
+type position struct {
+	due int64
+	id  ID
+}
+
+func (p position) compare(q position) int {
+	return cmp.Or(cmp.Compare(p.due, q.due), cmp.Compare(p.id, q.id))
+}
+
+type lane struct {
+	laneKey
+	next   int64    // when the first item is due that is not on lease
+	cursor position // up to here all are on lease
+	where  laneWhere
+	index  int           // in waiting
+	elem   *list.Element // in ready
+	added  bool          // something came while it was taken,
+	first  position      // and this was the first of it
+}
+
+type laneWhere uint8
+
+const (
+	laneTaken   laneWhere = iota // by Lease, which is reading
+	laneWaiting                  // until next
+	laneReady
+	laneParked
+)
+
+// leased is an item on lease, or one that is being changed.
+type leased struct {
+	key   laneKey
+	pos   position
+	token int64     // zero: it is being changed, which counts for no route
+	until time.Time // zero: it is being settled
+}
+
+func newLanes() *lanes {
+	return &lanes{
+		all: map[laneKey]*lane{}, parked: map[string][]*lane{}, leased: map[ID]*leased{}, recent: map[ID]struct{}{}, inRoute: map[string]int{},
+		wake: make(chan struct{}),
+	}
+}
+
+// add tells that an item is queued.
+func (l *lanes) add(key laneKey, pos position) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.addLocked(key, pos)
+	l.signal()
+}
+
+func (l *lanes) addLocked(key laneKey, pos position) {
+	ln := l.all[key]
+	if ln == nil {
+		ln = &lane{laneKey: key, next: pos.due, cursor: pos.before()}
+		l.all[key] = ln
+		l.place(ln)
+		return
+	}
+	if ln.where == laneTaken { // Lease reads from cursor on; put looks at first
+		if !ln.added || pos.compare(ln.first) < 0 {
+			ln.added, ln.first = true, pos
+		}
+		return
+	}
+	if pos.compare(ln.cursor) <= 0 {
+		ln.cursor = pos.before()
+	}
+	if pos.due < ln.next {
+		ln.next = pos.due
+		if ln.where == laneWaiting {
+			heap.Fix(&l.waiting, ln.index)
+		}
+	}
+}
+
+func (p position) before() position { return position{p.due, p.id - 1} }
+
+// place puts a lane where it waits until it is due.
+func (l *lanes) place(ln *lane) {
+	ln.where = laneWaiting
+	heap.Push(&l.waiting, ln)
+}
+
+// wakeDue moves the lanes that are due to ready.
+func (l *lanes) wakeDue(now int64) {
+	for len(l.waiting) > 0 && l.waiting[0].next <= now {
+		l.makeReady(heap.Pop(&l.waiting).(*lane))
+	}
+}
+
+func (l *lanes) makeReady(ln *lane) {
+	ln.where = laneReady
+	ln.elem = l.ready[9-ln.priority].PushBack(ln)
+	l.nReady++
+}
+
+// take takes the next lane, and says how many items it may give now: all that are wanted, divided by the lanes of the same priority. The
+// lanes of excluded routes stay where they are. The caller gives it back with put.
+func (l *lanes) take(now int64, want int, o *LeaseOptions) (ln *lane, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakeDue(now)
+	l.skipped = 0
+	for i := range l.ready {
+		for e := l.ready[i].Front(); e != nil; {
+			ln, next := e.Value.(*lane), e.Next()
+			if _, excluded := o.Exclude[ln.route]; excluded {
+				e = next
+				continue
+			}
+			n = (want + l.ready[i].Len() - 1) / l.ready[i].Len()
+			l.ready[i].Remove(e)
+			l.nReady--
+			ln.elem = nil
+			if o.PerRoute > 0 {
+				n = min(n, o.PerRoute-l.inRoute[ln.route])
+			}
+			if n > 0 {
+				ln.where, ln.added = laneTaken, false
+				return ln, n
+			}
+			ln.where = laneParked
+			l.parked[ln.route] = append(l.parked[ln.route], ln)
+			e = next
+		}
+	}
+	l.skipped = l.nReady
+	return nil, 0
+}
+
+// put gives a lane back. Its next item is due at next; none means that it has none.
+func (l *lanes) put(ln *lane, next int64, cursor position, none bool, now int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case ln.added: // before or after the lane was read: look again
+		if ln.next = ln.first.due; !none {
+			ln.next = min(ln.next, next)
+		}
+		if ln.cursor = cursor; ln.first.compare(cursor) <= 0 {
+			ln.cursor = ln.first.before()
+		}
+		l.signal() // others may have looked while it was taken
+	case none:
+		delete(l.all, ln.laneKey)
+		return
+	default:
+		ln.next, ln.cursor = next, cursor
+	}
+	if ln.next <= now {
+		l.makeReady(ln)
+	} else {
+		l.place(ln)
+	}
+}
+
+// read begins and ends a fetch. It is called with fetching held.
+func (l *lanes) read(begin bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading = begin
+	clear(l.recent)
+}
+
+// hold notes that items are leased, until the lease ends.
+func (l *lanes) hold(items []*Item, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range items {
+		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: it.lease, until: until}
+		l.inRoute[it.Route]++
+	}
+	if l.expiry.IsZero() || until.Before(l.expiry) {
+		l.expiry = until
+	}
+}
+
+func (it *Item) lane() laneKey      { return laneKey{it.Route, it.Priority} }
+func (it *Item) position() position { return position{toMilli(it.Due), it.ID} }
+
+// release ends a lease, or a change.
+func (l *lanes) release(id ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.releaseLocked(id)
+}
+
+func (l *lanes) releaseLocked(id ID) *leased {
+	le := l.leased[id]
+	if le == nil {
+		return nil
+	}
+	delete(l.leased, id)
+	if l.reading {
+		l.recent[id] = struct{}{}
+	}
+	if le.token == 0 {
+		return le
+	}
+	route := le.key.route
+	if l.inRoute[route]--; l.inRoute[route] == 0 {
+		delete(l.inRoute, route)
+	}
+	if parked := l.parked[route]; len(parked) > 0 {
+		for _, ln := range parked {
+			l.makeReady(ln)
+		}
+		delete(l.parked, route)
+		l.signal()
+	}
+	return le
+}
+
+// claim reserves items that are not on lease, in order to change them. It returns those that it got; release gives them back.
+func (l *lanes) claim(ids []ID) (got []ID) {
+	l.fetching.Lock()
+	defer l.fetching.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, id := range ids {
+		if l.leased[id] == nil {
+			l.leased[id] = &leased{}
+			got = append(got, id)
+		}
+	}
+	return got
+}
+
+// settling checks the lease of an item and stops its clock. After that it ends with release only.
+func (l *lanes) settling(it *Item) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	le := l.leased[it.ID]
+	if le == nil || le.token != it.lease || le.token == 0 || le.until.IsZero() {
+		return ErrLeaseLost
+	}
+	le.until = time.Time{}
+	return nil
+}
+
+// renew makes leases end later.
+func (l *lanes) renew(items []*Item, until time.Time) (err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, it := range items {
+		if le := l.leased[it.ID]; le != nil && le.token == it.lease && !le.until.IsZero() {
+			le.until = until
+		} else {
+			err = ErrLeaseLost
+		}
+	}
+	return err
+}
+
+// expire ends the leases that nobody settled in time, at most once a second.
+func (l *lanes) expire(now time.Time) (n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.expiry.IsZero() || now.Before(l.expiry) {
+		return 0
+	}
+	l.expiry = time.Time{}
+	for id, le := range l.leased {
+		switch {
+		case le.until.IsZero():
+		case !now.Before(le.until):
+			l.releaseLocked(id)
+			l.addLocked(le.key, le.pos)
+			n++
+		case l.expiry.IsZero() || le.until.Before(l.expiry):
+			l.expiry = le.until
+		}
+	}
+	if least := now.Add(time.Second); !l.expiry.IsZero() && l.expiry.Before(least) {
+		l.expiry = least
+	}
+	return n
+}
+
+// isHeld reports whether an item is leased or being changed, and whether it is leased.
+func (l *lanes) isHeld(id ID) (held, onLease bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	le := l.leased[id]
+	_, recent := l.recent[id]
+	return le != nil || recent, le != nil && le.token != 0
+}
+
+// signal closes the channel of Ready. It is called with mu held.
+func (l *lanes) signal() {
+	close(l.wake)
+	l.wake = make(chan struct{})
+}
+
+// nextDue is when there is something to do: a lane becomes due, or a lease ends.
+func (l *lanes) nextDue() (t time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.nReady > l.skipped {
+		return time.Now()
+	}
+	if len(l.waiting) > 0 {
+		t = fromMilli(max(l.waiting[0].next, 1))
+	}
+	if !l.expiry.IsZero() && (t.IsZero() || l.expiry.Before(t)) {
+		t = l.expiry
+	}
+	return t
+}
+
+// laneHeap is a heap of lanes by when they are due.
+type laneHeap []*lane
+
+func (h laneHeap) Len() int           { return len(h) }
+func (h laneHeap) Less(i, j int) bool { return h[i].next < h[j].next }
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].index, h[j].index = i, j
+}
+func (h *laneHeap) Push(x any) {
+	ln := x.(*lane)
+	ln.index = len(*h)
+	*h = append(*h, ln)
+}
+func (h *laneHeap) Pop() any {
+	old := *h
+	ln := old[len(old)-1]
+	*h = old[:len(old)-1]
+	return ln
+}
+
+// laneOf is the lane that an item on lease came from, whatever its holder has made of it.
+func (l *lanes) laneOf(it *Item) laneKey {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if le := l.leased[it.ID]; le != nil {
+		return le.key
+	}
+	return it.lane()
+}

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package spool
+
+import "errors"
+
+func mountSmall(string, int) (func() error, error) { return nil, errors.ErrUnsupported }
