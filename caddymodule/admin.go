@@ -45,15 +45,15 @@ func (*AdminAPI) CaddyModule() caddy.ModuleInfo {
 // can name them.
 func (a *AdminAPI) Routes() []caddy.AdminRoute {
 	return []caddy.AdminRoute{
-		{Pattern: "/esmtp/servers", Handler: endpoint{"GET": {showServers, nil}}},
-		{Pattern: "/esmtp/sessions", Handler: endpoint{
+		{Pattern: "/esmtp/servers", Handler: resource{"GET": {showServers, nil}}},
+		{Pattern: "/esmtp/sessions", Handler: resource{
 			"GET":    {listSessions, slices.Concat(filterParams, []string{"limit", "after", "redact"})},
 			"DELETE": {kickSessions, slices.Concat(filterParams, []string{"all"}, kickParams)},
 		}},
 		{Pattern: "/esmtp/sessions/", Handler: caddy.AdminHandlerFunc(serveSession)},
-		{Pattern: "/esmtp/counters", Handler: endpoint{"GET": {showCounters, nil}}},
-		{Pattern: "/esmtp/limits", Handler: endpoint{"GET": {showLimits, []string{"server", "clients"}}}},
-		{Pattern: "/esmtp/events", Handler: endpoint{"GET": {a.streamEvents, eventParams}}},
+		{Pattern: "/esmtp/counters", Handler: resource{"GET": {showCounters, nil}}},
+		{Pattern: "/esmtp/limits", Handler: resource{"GET": {showLimits, []string{"server", "clients"}}}},
+		{Pattern: "/esmtp/events", Handler: resource{"GET": {a.streamEvents, eventParams}}},
 		{Pattern: "/esmtp/", Handler: caddy.AdminHandlerFunc(a.notFound)},
 	}
 }
@@ -76,18 +76,18 @@ func serveSession(w http.ResponseWriter, r *http.Request) error {
 	case id == "":
 		return apiError(http.StatusNotFound, "esmtp: the session's id is missing; all sessions are at /esmtp/sessions")
 	case !deeper:
-		return endpoint{
+		return resource{
 			"GET":    {showSession(id), []string{"redact"}},
 			"DELETE": {kickSession(id), kickParams},
 		}.ServeHTTP(w, r)
 	case below == "messages":
-		return endpoint{"POST": {postMessage(id), nil}}.ServeHTTP(w, r)
+		return resource{"POST": {postMessage(id), nil}}.ServeHTTP(w, r)
 	}
 	return apiError(http.StatusNotFound, "esmtp: a session has /messages, not /%s", below)
 }
 
-// endpoint is what can be done at a path, by HTTP method.
-type endpoint map[string]operation
+// resource is what can be done at a path, by HTTP method.
+type resource map[string]operation
 
 // operation serves a request whose query has been checked: it has each of params at most once, and nothing else.
 type operation struct {
@@ -96,10 +96,10 @@ type operation struct {
 }
 
 // ServeHTTP finds the operation, and checks the query.
-func (e endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
-	op, ok := e[r.Method]
+func (res resource) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
+	op, ok := res[r.Method]
 	if !ok {
-		allowed := strings.Join(slices.Sorted(maps.Keys(e)), ", ")
+		allowed := strings.Join(slices.Sorted(maps.Keys(res)), ", ")
 		w.Header().Set("Allow", allowed)
 		return apiError(http.StatusMethodNotAllowed, "esmtp: %s takes %s, not %s", r.URL.Path, allowed, r.Method)
 	}
@@ -164,5 +164,5 @@ func toJSON(value any) ([]byte, error) {
 var (
 	_ caddy.Module       = (*AdminAPI)(nil)
 	_ caddy.AdminRouter  = (*AdminAPI)(nil)
-	_ caddy.AdminHandler = endpoint(nil)
+	_ caddy.AdminHandler = resource(nil)
 )
