@@ -203,7 +203,7 @@ func TestSlowWatchersLoseEventsAndAreToldHowMany(t *testing.T) {
 		t.Errorf("after that: %d events, %d lost", len(queue), lost)
 	}
 	var out strings.Builder
-	w := recorder{&out}
+	w := eventRecorder{&out}
 	if err := (eventWriter{w: w, control: http.NewResponseController(w)}).events([]*sessionEvent{{Type: "message"}}, 7); err != nil {
 		t.Fatal(err)
 	}
@@ -221,11 +221,11 @@ func TestSlowWatchersLoseEventsAndAreToldHowMany(t *testing.T) {
 	}
 }
 
-type recorder struct{ *strings.Builder }
+type eventRecorder struct{ *strings.Builder }
 
-func (recorder) Header() http.Header { return http.Header{} }
-func (recorder) WriteHeader(int)     {}
-func (recorder) Flush()              {}
+func (eventRecorder) Header() http.Header { return http.Header{} }
+func (eventRecorder) WriteHeader(int)     {}
+func (eventRecorder) Flush()              {}
 
 // While nobody watches an event isn't even made.
 func TestNobodyWatchingCostsNothing(t *testing.T) {
