@@ -18,7 +18,7 @@ func observe(ctx caddy.Context, server string) (esmtp.Observer, error) {
 	if err != nil {
 		return esmtp.Observer{}, err
 	}
-	return combine(counters.Observer(server), events.observer()), nil // events last: what a handler of theirs does, the others don't suffer from
+	return combine(counters.Observer(server), adminObserver(server), events.observer()), nil // events last: what a handler of theirs does, the others don't suffer from
 }
 
 // loggers are those of a server or a route: its own, and the access log.

@@ -109,6 +109,7 @@ type Server struct {
 	wrappers  []caddy.ListenerWrapper
 	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
 	engine    *esmtp.Server
+	look      *look   // for the admin API
 	parent    *Server // that this one is a route of; nil: it is none
 }
 
@@ -117,6 +118,7 @@ type Server struct {
 // ctx is that of the config, sessions one that lives as long as a session does.
 func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
+	srv.look = newLook(srv)
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
