@@ -1,9 +1,11 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -308,6 +310,7 @@ func (w *writer) changes(ctx context.Context, batch []*op) error {
 	if err := w.tx.insert(ctx, add); err != nil {
 		return err
 	}
+	slices.SortFunc(del, func(a, b *Item) int { return cmp.Compare(a.ID, b.ID) }) // all lock rows in one order
 	return w.tx.delete(ctx, del)
 }
 
