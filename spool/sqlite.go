@@ -23,6 +23,8 @@ type sqliteDialect struct {
 	reserve int64
 	tried   time.Time // to make room
 	pages   int
+
+	readBody, readLane *sql.Stmt // what each message needs
 }
 
 // The settings of SQLite. A commit is in the log, and the log on disk, when it returns (synchronous=FULL; fullfsync is for macOS).
@@ -55,6 +57,12 @@ func (s *store) openSQLite(ctx context.Context, dir string) (err error) {
 	s.db, s.dialect = d.db, d
 	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("%s: %w", d.path("spool.db"), err)
+	}
+	if d.readBody, err = d.db.PrepareContext(ctx, selectChunk); err != nil {
+		return err
+	}
+	if d.readLane, err = d.db.PrepareContext(ctx, sqliteLane); err != nil {
+		return err
 	}
 	if err := syncFolder(dir); err != nil {
 		return err
@@ -194,12 +202,13 @@ func (d *sqliteDialect) kind(err error) failKind {
 	return failOther
 }
 
+const sqliteLane = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
+
 // fetch reads on from the cursor. Nothing is written: what is leased is in memory.
 func (d *sqliteDialect) fetch(ctx context.Context, s *store, ln *lane, n int, token int64, now, until time.Time) (f fetched, err error) {
-	const query = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
 	f.cursor = ln.cursor
 	for {
-		rows, err := s.db.QueryContext(ctx, query, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
+		rows, err := d.readLane.QueryContext(ctx, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
 		if err != nil {
 			return f, err
 		}
