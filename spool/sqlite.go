@@ -152,7 +152,11 @@ func (d *sqliteDialect) writer(ctx context.Context) (*sql.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	var busy, log, done int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done)
+	if busy != 0 {
+		err = errors.New("the log of the database can't be emptied: somebody reads it")
+	}
 	if err == nil && d.pages > 0 {
 		_, err = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count(%d)", d.pages))
 	}
@@ -196,7 +200,7 @@ func (d *sqliteDialect) kind(err error) failKind {
 	switch code := sqliteCode(err); {
 	case code&0xff == sqliteFull || code == sqliteIOErrShmSize || isNoSpace(err):
 		return failFull
-	case code&0xff == sqliteIOErr, code&0xff == sqliteCantOpen, code&0xff == sqliteCorrupt, code&0xff == sqliteNotADB, errors.Is(err, errBadConn):
+	case code&0xff == sqliteBusy, code&0xff == sqliteIOErr, code&0xff == sqliteCantOpen, code&0xff == sqliteCorrupt, code&0xff == sqliteNotADB, errors.Is(err, errBadConn):
 		return failConn
 	}
 	return failOther
