@@ -26,6 +26,8 @@ type attempt struct {
 	tries   int
 	lacking error // what the last host lacked, as long as all lacked something
 	reached bool  // a host lacked nothing
+	damaged bool  // the body is: the item is no longer ours
+	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
 }
 
@@ -242,12 +244,10 @@ func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
 	return m
 }
 
-// unreadable takes note that the body can't be read: damaged for good, or not now.
+// unreadable takes note that the body can't be read: damaged, and then it has been set aside, or not now.
 func (a *attempt) unreadable(err error) {
 	if errors.Is(err, spool.ErrDamaged) {
-		a.r.log.Error("body is damaged", "item", a.item.ID.String(), "error", err)
-		a.decide(failed, esmtp.Deny(554, 5, 3, 0, "message was damaged before it could be delivered"), "", err)
-		return
+		a.damaged = true
 	}
 	a.decide(later, esmtp.Deny(451, 4, 3, 0, "message can't be read now"), "", err)
 }

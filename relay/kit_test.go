@@ -323,3 +323,9 @@ func brokenTLS() *tls.Config {
 	return &tls.Config{GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return nil, errors.New("broken on purpose") },
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return new(tls.Certificate), nil }}
 }
+
+func (h *nextHops) connections() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.sessions
+}

@@ -15,7 +15,7 @@ import (
 // for, or that the next hop will not report (RFC 3461 §5.2). All of it goes into one message.
 func (a *attempt) reports(now time.Time) []spool.Report {
 	if a.from.IsNull() {
-		a.told()
+		a.markTold()
 		return nil
 	}
 	late := a.late(now)
@@ -29,21 +29,34 @@ func (a *attempt) reports(now time.Time) []spool.Report {
 		a.item.Warned = now
 	}
 	report, ok := a.r.makeReport(a.item, a.from, list, now)
-	a.told()
+	a.markTold()
 	if !ok {
 		return nil
 	}
 	return []spool.Report{report}
 }
 
-// told marks those whose failure the sender has been told of, or need not be.
-func (a *attempt) told() {
+// markTold marks those whose failure the sender has been told of, or need not be.
+func (a *attempt) markTold() {
 	for i := range a.item.Recipients {
 		if rcpt := &a.item.Recipients[i]; rcpt.State == spool.Failed {
 			rcpt.State = spool.FailedTold
+			a.told = append(a.told, i)
 		}
 	}
 }
+
+// tellLater takes the report back, for which there is no room: those who failed are kept until there is.
+func (a *attempt) tellLater(now time.Time) {
+	for _, i := range a.told {
+		a.item.Recipients[i].State = spool.Failed
+	}
+	a.item.Warned = time.Time{}
+	a.item.State, a.item.Due = spool.Queued, now.Add(roomTime)
+}
+
+// roomTime is when to look whether there is room for a report again.
+const roomTime = 5 * time.Minute
 
 // late reports whether it is time to tell the sender that the message is late.
 func (a *attempt) late(now time.Time) bool {

@@ -9,8 +9,9 @@ import (
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
-// leaseTime is how long an item is leased at a time; it is renewed while an attempt goes on.
-const leaseTime = 15 * time.Minute
+// leaseTime is how long an item is leased at a time; it is renewed while an attempt goes on. What a process leaves behind that died comes
+// back after it, where the spool is shared.
+const leaseTime = 3 * time.Minute
 
 // pause is how long to wait when the spool doesn't answer.
 const pause = time.Second
@@ -115,6 +116,9 @@ func (r *Relay) work(ctx context.Context, item *spool.Item) {
 			r.log.Error("giving an item back to the spool", "item", item.ID.String(), "error", err)
 		}
 		return
+	}
+	if a.damaged {
+		return // the spool has set it aside
 	}
 	r.finish(a)
 }

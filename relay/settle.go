@@ -69,7 +69,10 @@ func (r *Relay) finish(a *attempt) {
 	}
 	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
 	r.logAttempt(a)
-	r.settle(item, a.reports(now), nil)
+	if err := r.settle(item, a.reports(now), nil); errors.Is(err, spool.ErrFull) {
+		a.tellLater(now)
+		r.settle(item, nil, nil)
+	}
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
@@ -141,7 +144,7 @@ func (a *attempt) expire(now time.Time) {
 }
 
 // settle writes an item into the spool. If that fails for long the lease ends, and the item is tried again.
-func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*spool.Item)) {
+func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*spool.Item)) error {
 	if change != nil {
 		change(item)
 	}
@@ -151,6 +154,7 @@ func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*sp
 	if err != nil && !errors.Is(err, spool.ErrClosed) {
 		r.log.Error("writing down what became of an item; it will be tried again", "item", item.ID.String(), "error", err)
 	}
+	return err
 }
 
 // logAttempt writes the line of an attempt.

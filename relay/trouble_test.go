@@ -1,0 +1,90 @@
+package relay_test
+
+import (
+	"context"
+	"io"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// troubled is a spool that can't do all that it should.
+type troubled struct {
+	spool.Spool
+	full    atomic.Int32 // how many reports there is no room for
+	refused atomic.Int32
+	damaged bool
+	settled atomic.Int32
+}
+
+func (s *troubled) Settle(ctx context.Context, it *spool.Item, reports ...spool.Report) error {
+	if len(reports) > 0 && s.full.Add(-1) >= 0 {
+		s.refused.Add(1)
+		for _, r := range reports {
+			r.Draft.Abort()
+		}
+		return spool.ErrFull
+	}
+	if s.refused.Load() > 0 && it.State == spool.Queued {
+		it.Due = time.Now() // there is room again
+	}
+	s.settled.Add(1)
+	return s.Spool.Settle(ctx, it, reports...)
+}
+
+func (s *troubled) OpenBody(ctx context.Context, it *spool.Item) (io.ReadSeekCloser, error) {
+	if s.damaged {
+		return nil, spool.ErrDamaged
+	}
+	return s.Spool.OpenBody(ctx, it)
+}
+
+// Where there is no room for the report of a failure, the failure is kept, and reported when there is.
+func TestAReportWaitsForRoom(t *testing.T) {
+	hop := &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
+		if to.Domain() == "example.net" {
+			return esmtp.Deny(550, 5, 1, 1, "unknown here")
+		}
+		return esmtp.Reply{}
+	}}
+	hop.serve(t, nil, false)
+	d := mx("example.net", public[0])
+	for k, v := range mx("example.org", public[0]) {
+		d[k] = v
+	}
+	r := newRig(t, d, map[string]string{public[0]: hop.addr})
+	s := &troubled{Spool: r.Spool}
+	s.full.Store(2)
+	r.Spool = s
+	r.put(text, item("ann@example.org", "bob@example.net"))
+	r.run(4) // with no room, with none again, with room, and the report
+	if got := hop.letters(); len(got) != 1 || !strings.Contains(got[0].body, "unknown here") || s.refused.Load() != 2 || r.left() != "" {
+		t.Errorf("got %+v after %d refusals, left %q", got, s.refused.Load(), r.left())
+	}
+}
+
+// What is damaged was set aside by the spool; the relay has nothing to say about it any more.
+func TestADamagedBodyIsLeftToTheSpool(t *testing.T) {
+	hop := new(nextHops).serve(t, nil, false)
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+	s := &troubled{Spool: r.Spool, damaged: true}
+	r.Spool = s
+	r.put(text, item("ann@example.org", "bob@example.net"))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	for hop.connections() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if s.settled.Load() != 0 || len(hop.letters()) != 0 {
+		t.Errorf("got %d settled, %d delivered; want nothing", s.settled.Load(), len(hop.letters()))
+	}
+}
