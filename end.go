@@ -99,6 +99,7 @@ func (s *Session) finish(dozing *bool) {
 	if !s.hijacked {
 		s.hangUp()
 	}
+	s.srv.uncount(s)
 	s.in.release()
 	s.giveOut()
 	if s.h != nil {

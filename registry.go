@@ -43,6 +43,15 @@ func (srv *Server) count(s *Session) bool {
 	return !over(s.peers, srv.cfg.limits.ConnectionsPerAddress)
 }
 
+// uncount takes s out of the count of its client as soon as its connection is closed: the client may come back while the last lines are being logged.
+func (srv *Server) uncount(s *Session) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	peers := s.peers
+	srv.discount(s)
+	s.peers = peers // Closed may ask
+}
+
 // dismiss takes s off the list.
 func (srv *Server) dismiss(s *Session) {
 	srv.mu.Lock()

@@ -246,3 +246,25 @@ func TestSessionsListsLiveSessions(t *testing.T) {
 	log.end(t)
 	waitFor(t, srv, 0)
 }
+
+// A client whose connection is closed is no longer counted, however long its handler or the log takes for the end.
+func TestAClosedConnectionIsNotCountedForItsAddress(t *testing.T) {
+	block := make(chan struct{})
+	srv := &esmtp.Server{Limits: esmtp.Limits{ConnectionsPerAddress: 1}, NewHandler: func(*esmtp.Session) esmtp.Handler { return &slowEnd{block: block} }}
+	s := esmtptest.NewServer(t, srv)
+	s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 220 *\nC: QUIT\nS: 221 *\nclose\nleave")
+	c := s.DialFrom(tcpAddr("192.0.2.1"))
+	c.Run("S: 220 *\nC: QUIT\nS: 221 *\nclose\nleave")
+	close(block)
+}
+
+type slowEnd struct {
+	esmtp.Default
+	block chan struct{}
+}
+
+func (h *slowEnd) Closed(s *esmtp.Session, err error) {
+	if s.RemoteAddr().Network() != "none" {
+		<-h.block
+	}
+}
