@@ -140,7 +140,7 @@ func (p *parser) directive(srv *Server) error {
 	if name == "{" {
 		return p.Err("the setting before takes no block")
 	}
-	if read, ok := settings[name]; ok {
+	if read, ok := settings[name]; ok && !p.isLMTPHandler() {
 		return read(p, srv)
 	}
 	id := "esmtp.handlers." + name
