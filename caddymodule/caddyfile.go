@@ -156,7 +156,7 @@ func (p *parser) listen(srv *Server) error {
 func (p *parser) directive(srv *Server) error {
 	name := p.Val()
 	switch read := serverSettings[name]; {
-	case read != nil:
+	case read != nil && !p.isLMTPHandler():
 		return read(p, srv)
 	case strings.HasPrefix(name, "@"):
 		p.NextSegment() // collectMatchers has read it

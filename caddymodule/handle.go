@@ -113,7 +113,7 @@ func (p *parser) routeDirective(r *Route) error {
 		return p.Err("a handle can't be in another: give it a matcher that says all that must hold")
 	case strings.HasPrefix(name, "@"):
 		return p.Errf("%s is to be defined outside of handle", name)
-	case serverSettings[name] != nil:
+	case serverSettings[name] != nil && !p.isLMTPHandler():
 		return p.Errf("%s belongs to the addresses, and so to the server: write it outside of handle", name)
 	}
 	return p.settingOrHandler(&r.Settings, &r.HandlersRaw)

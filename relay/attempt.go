@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -29,6 +30,8 @@ type attempt struct {
 	damaged bool  // the body is: the item is no longer ours
 	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
+
+	notBefore time.Time // the next attempt, if the next hop has asked for that
 }
 
 // recipient is a recipient that remains, and what becomes of it.
@@ -63,21 +66,30 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if a.decided() || a.tooLate() {
 		return a
 	}
-	hops, level, err := a.hops()
-	if err != nil {
-		a.refuse(err)
-		return a
-	}
-	for _, hop := range hops {
-		if a.decided() || ctx.Err() != nil {
-			break
-		}
-		a.try(ctx, hop, level)
-	}
+	a.walk(ctx)
 	if !a.decided() && ctx.Err() == nil {
 		a.giveUp()
 	}
 	return a
+}
+
+// walk tries the hops of the item, until all is decided.
+func (a *attempt) walk(ctx context.Context) {
+	if hops := a.item.NextHops; len(hops) > 0 && !slices.ContainsFunc(hops, func(hop string) bool { return !isURL(hop) }) {
+		a.post(ctx)
+		return
+	}
+	hops, level, err := a.hops()
+	if err != nil {
+		a.refuse(err)
+		return
+	}
+	for _, hop := range hops {
+		if a.decided() || ctx.Err() != nil {
+			return
+		}
+		a.try(ctx, hop, level)
+	}
 }
 
 // read takes the envelope from the item.

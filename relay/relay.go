@@ -10,7 +10,7 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, verdict.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
+// keeps them, http.go posts to programs on the web, sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
 
@@ -25,6 +25,7 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/relay/webhook"
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -55,6 +56,10 @@ type Relay struct {
 
 	// Forward reports whether a hop is a server of ours that is to be told, by XFORWARD, where a message came from. Nil: none is.
 	Forward func(route.Hop) bool
+
+	// Webhook says how to post to a next hop that begins with http:// or https://. Nil, or returning nil: without further header fields, and without a
+	// signature. Such hops don't mix with others in an item.
+	Webhook func(url string) *webhook.Hook
 
 	// Timeouts and Limits are for the next hops. Zero: as RFC 5321 §4.5.3.2 has them.
 	Timeouts smtpclient.Timeouts

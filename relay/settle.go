@@ -107,6 +107,9 @@ func (a *attempt) postpone(now time.Time) {
 		expires = a.by
 	}
 	due, ok := schedule.next(item, now)
+	if due.Before(a.notBefore) {
+		due = a.notBefore
+	}
 	switch {
 	case !now.Before(expires):
 		a.expire(now)

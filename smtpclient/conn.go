@@ -290,6 +290,9 @@ func (c *Conn) Since() time.Time { return c.since }
 // by the next command, [Conn.Noop] for one.
 func (c *Conn) Usable() bool { return c.err == nil && !c.closed.Load() && c.data == nil && !c.inMail }
 
+// Closed reports whether the connection is of no more use for anything: it was closed, by either side, or nobody can tell what comes next.
+func (c *Conn) Closed() bool { return c.err != nil || c.closed.Load() }
+
 // Close closes the connection without a word, and ends what is going on there. Any goroutine may call it, more than once.
 func (c *Conn) Close() error {
 	if c.closed.Swap(true) {

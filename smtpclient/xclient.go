@@ -1,6 +1,7 @@
 package smtpclient
 
 import (
+	"context"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -44,6 +45,12 @@ func (c *Conn) xclient() error {
 	}
 	c.speaking = true
 	return c.sayHello()
+}
+
+// XForward says XFORWARD, if the server offers it: where the message of the next transaction came from. It belongs before each [Conn.Mail]; a
+// [Message] has it as a field of its own.
+func (c *Conn) XForward(ctx context.Context, f *esmtp.Forwarded) error {
+	return c.guard(ctx, "XFORWARD", func() error { return c.xforward(f) })
 }
 
 // xforward says XFORWARD, in as many commands as it takes, if the server offers it (Postfix XFORWARD_README).

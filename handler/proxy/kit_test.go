@@ -1,0 +1,347 @@
+package proxy_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/esmtptest"
+	"github.com/caddy-esmtp/esmtp/handler/proxy"
+	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// letter is a message that a backend took.
+type letter struct {
+	from, fromParams string
+	to               []string
+	body             string
+	client, helo     string
+	user             string
+	forwarded        esmtp.Forwarded
+	protocol         string
+}
+
+// box is what all sessions of a backend share.
+type box struct {
+	mu       sync.Mutex
+	letters  []letter
+	sessions int
+	closed   int
+	resets   int
+	without  []string                                        // keywords that EHLO doesn't offer
+	with     []string                                        // and some that it does
+	answers  map[string]esmtp.Reply                          // by verb or local part
+	each     map[string]esmtp.Reply                          // by local part, at EOM
+	hook     func(verb string, s *esmtp.Session) esmtp.Reply // comes before answers
+	size     int64
+	octets   int64
+	discard  bool // count octets only
+	lmtp     bool
+	tls      *tls.Config
+	trust    bool
+	addr     string
+	server   *esmtp.Server
+}
+
+type receiver struct {
+	esmtp.Default
+	box  *box
+	body bytes.Buffer
+}
+
+func (r *receiver) answer(verb string, s *esmtp.Session) esmtp.Reply {
+	r.box.mu.Lock()
+	hook, reply := r.box.hook, r.box.answers[verb]
+	r.box.mu.Unlock()
+	if hook != nil {
+		if r := hook(verb, s); !r.IsZero() {
+			return r
+		}
+	}
+	return reply
+}
+
+func (r *receiver) CONNECT(s *esmtp.Session) esmtp.Reply {
+	r.box.mu.Lock()
+	r.box.sessions++
+	r.box.mu.Unlock()
+	return r.answer("CONNECT", s)
+}
+
+func (r *receiver) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
+	reply := r.Default.EHLO(s, domain)
+	var lines []string
+	for i, line := range reply.Lines {
+		keep := true
+		for _, k := range r.box.without {
+			keep = keep && (i == 0 || line != k && !strings.HasPrefix(line, k+" "))
+		}
+		if keep {
+			lines = append(lines, line)
+		}
+	}
+	reply.Lines = append(lines, r.box.with...)
+	return reply
+}
+
+func (r *receiver) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
+	r.body.Reset()
+	return r.answer("MAIL", s)
+}
+
+func (r *receiver) RCPT(s *esmtp.Session, to esmtp.Path) esmtp.Reply {
+	if reply := r.answer(to.Local(), s); !reply.IsZero() {
+		return reply
+	}
+	return r.answer("RCPT", s)
+}
+
+func (r *receiver) DATA(s *esmtp.Session) esmtp.Reply { return r.answer("DATA", s) }
+func (r *receiver) RSET(s *esmtp.Session) esmtp.Reply {
+	r.box.mu.Lock()
+	r.box.resets++
+	r.box.mu.Unlock()
+	return r.answer("RSET", s)
+}
+
+func (r *receiver) HEADER(s *esmtp.Session, name, value string) esmtp.Reply {
+	r.body.Write(s.Field(name, value))
+	return r.answer("HEADER", s)
+}
+
+func (r *receiver) EOH(s *esmtp.Session, why esmtp.HeaderEnd) esmtp.Reply {
+	r.body.WriteString(s.Separator())
+	return esmtp.Reply{}
+}
+
+func (r *receiver) BODY(s *esmtp.Session, chunk []byte) esmtp.Reply {
+	if r.box.discard {
+		r.box.mu.Lock()
+		r.box.octets += int64(len(chunk))
+		r.box.mu.Unlock()
+	} else {
+		r.body.Write(chunk)
+	}
+	return r.answer("BODY", s)
+}
+
+func (r *receiver) EOM(s *esmtp.Session) esmtp.Reply {
+	tx := s.Transaction()
+	l := letter{from: tx.From().String(), fromParams: tx.From().Params(), body: r.body.String(), client: s.RemoteAddr().String(),
+		helo: s.HELO(), user: s.User(), forwarded: s.Forwarded(), protocol: s.Protocol()}
+	for i, rcpt := range tx.Recipients() {
+		l.to = append(l.to, strings.TrimSpace(rcpt.Path.String()+" "+rcpt.Path.Params()))
+		if reply, ok := r.box.each[rcpt.Path.Local()]; ok {
+			tx.SetReply(i, reply)
+		}
+	}
+	reply := r.answer("EOM", s)
+	if reply.IsZero() || reply.Accepted() {
+		r.box.mu.Lock()
+		r.box.letters = append(r.box.letters, l)
+		r.box.mu.Unlock()
+	}
+	return reply
+}
+
+func (r *receiver) Closed(s *esmtp.Session, err error) {
+	r.box.mu.Lock()
+	r.box.closed++
+	r.box.mu.Unlock()
+}
+
+func (b *box) got() []letter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return append([]letter(nil), b.letters...)
+}
+
+func (b *box) set(change func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	change()
+}
+
+// serve starts a backend on loopback.
+func (b *box) serve(t testing.TB, wrap ...func(net.Listener) net.Listener) *box {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.addr = l.Addr().String()
+	for _, w := range wrap {
+		l = w(l)
+	}
+	srv := &esmtp.Server{Hostname: "backend.example", LMTP: b.lmtp, TLSConfig: b.tls, Logger: esmtptest.NewLogger(t),
+		Limits:     esmtp.Limits{MessageBytes: b.size},
+		Timeouts:   esmtp.Timeouts{ErrorDelay: -1},
+		NewHandler: func(*esmtp.Session) esmtp.Handler { return &receiver{box: b} }}
+	if b.trust {
+		loopback := []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+		srv.TrustXCLIENT, srv.TrustXFORWARD = loopback, loopback
+	}
+	b.server = srv
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		srv.Serve(l)
+	}()
+	t.Cleanup(func() {
+		srv.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		srv.Shutdown(ctx)
+		<-done
+	})
+	return b
+}
+
+// hop is how to reach the backend.
+func (b *box) hop(t testing.TB) route.Hop {
+	t.Helper()
+	text := b.addr
+	if b.lmtp {
+		text = "lmtp://" + text
+	}
+	return hop(t, text)
+}
+
+func hop(t testing.TB, text string) route.Hop {
+	t.Helper()
+	h, err := route.ParseHop(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// front starts a server with a proxy to backends, and returns a client of it.
+func front(t *testing.T, p *proxy.Proxy, change func(*esmtp.Server), layers ...esmtp.Layer) *esmtptest.Server {
+	t.Helper()
+	srv := &esmtp.Server{Hostname: "front.example", NewHandler: esmtp.Stack(append(layers, p.NewLayer)...)}
+	if change != nil {
+		change(srv)
+	}
+	return esmtptest.NewServer(t, srv)
+}
+
+func to(t testing.TB, boxes ...*box) *proxy.Proxy {
+	t.Helper()
+	p := &proxy.Proxy{Timeouts: smtpclient.Timeouts{Connect: 5 * time.Second}}
+	for _, b := range boxes {
+		p.Hops = append(p.Hops, b.hop(t))
+	}
+	return p
+}
+
+// say sends octets and returns all that comes back until the server closes.
+func say(t testing.TB, srv *esmtptest.Server, octets string) string {
+	t.Helper()
+	conn := dial(t, srv)
+	go io.WriteString(conn, octets)
+	conn.SetDeadline(time.Now().Add(20 * time.Second))
+	out, err := io.ReadAll(conn)
+	if err != nil {
+		t.Fatalf("%v, after %q", err, out)
+	}
+	return string(out)
+}
+
+func dial(t testing.TB, srv *esmtptest.Server) net.Conn {
+	t.Helper()
+	conn, err := srv.Listener.Dial(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// talk is a client that reads a reply for each command.
+type talk struct {
+	t    testing.TB
+	conn net.Conn
+	in   *bufio.Reader
+}
+
+func begin(t testing.TB, srv *esmtptest.Server) *talk {
+	t.Helper()
+	c := &talk{t: t, conn: dial(t, srv)}
+	c.in = bufio.NewReader(c.conn)
+	c.expect("220")
+	c.cmd("EHLO client.example", "250")
+	return c
+}
+
+// reply reads a reply, all its lines.
+func (c *talk) reply() string {
+	c.t.Helper()
+	c.conn.SetReadDeadline(time.Now().Add(20 * time.Second))
+	var all strings.Builder
+	for {
+		line, err := c.in.ReadString('\n')
+		if err != nil {
+			c.t.Fatalf("%v after %q", err, all.String()+line)
+		}
+		all.WriteString(line)
+		if len(line) > 3 && line[3] == ' ' {
+			return all.String()
+		}
+	}
+}
+
+func (c *talk) expect(want string) string {
+	c.t.Helper()
+	got := c.reply()
+	if !strings.HasPrefix(got, want) {
+		c.t.Fatalf("got %q, want %q", got, want)
+	}
+	return got
+}
+
+func (c *talk) send(text string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.conn, text); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+func (c *talk) cmd(line, want string) string {
+	c.t.Helper()
+	c.send(line + "\r\n")
+	return c.expect(want)
+}
+
+const text = "From: <ann@example.org>\r\nSubject: hi\r\n\r\n.dot\r\n..\r\nüber\r\nlast\r\n"
+
+// cutTrace is the message without our Received field.
+func cutTrace(t testing.TB, body string) string {
+	t.Helper()
+	if !strings.HasPrefix(body, "Received: from ") {
+		t.Fatalf("no Received field on top of %.100q", body)
+	}
+	for i := 0; ; {
+		j := strings.Index(body[i:], "\r\n")
+		if j < 0 {
+			t.Fatalf("no end of the Received field in %.300q", body)
+		}
+		if i += j + 2; i >= len(body) || body[i] != ' ' && body[i] != '\t' {
+			return body[i:]
+		}
+	}
+}
