@@ -20,6 +20,7 @@ import (
 	"github.com/caddy-esmtp/esmtp/relay/resolver"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/relay/webhook"
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -125,11 +126,12 @@ type Queue struct {
 	// Warn is when the sender is told of a delay. Default 4h; negative: never.
 	Warn caddy.Duration `json:"warn,omitempty"`
 
-	name string
-	log  *slog.Logger
-	url  string
-	used bool // by a handler, or it stands in the config
-	live queueLife
+	name  string
+	log   *slog.Logger
+	url   string
+	used  bool                     // by a handler, or it stands in the config
+	hooks map[string]*webhook.Hook // how to post to a URL
+	live  queueLife
 }
 
 // QueueRoute is the way for the mail of a domain.
@@ -269,6 +271,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 		Hostname: q.Hostname,
 		Router:   &route.Router{Resolver: dns, Hostnames: []string{q.Hostname}, AllowPrivate: q.AllowPrivate},
 		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
+		Webhook:     func(url string) *webhook.Hook { return q.hooks[url] },
 		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
 		Concurrency: q.Concurrency, PerRoute: q.PerRoute, Logger: q.log,
 		Schedule: relay.Schedule{

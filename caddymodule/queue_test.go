@@ -3,11 +3,16 @@ package caddymodule
 import (
 	"context"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/spool"
@@ -180,12 +185,18 @@ func TestMistakesInAQueueBlockAreFoundWithTheirLine(t *testing.T) {
 		}
 	}
 	for block, want := range map[string]string{
-		"queue a b {\n}":                        `queue takes one name, not "b" too`,
-		"queue {\n}\nqueue {\n}":                "there is a queue default already",
-		":2525 {\nqueue http://x\n}":            "the scheme is none of",
-		":2525 {\nqueue {\nqueu x\n}\n}":        `queue: unrecognized option "queu"; did you mean queue?`,
-		":2525 {\nquarantine a b\n}":            `quarantine takes one reason, in quotes if it has spaces; "b" is another`,
-		":2525 {\nquarantine {\nreason x\n}\n}": `quarantine: unrecognized option "reason"`,
+		"queue a b {\n}":                                   `queue takes one name, not "b" too`,
+		"queue {\n}\nqueue {\n}":                           "there is a queue default already",
+		":2525 {\nqueue http://x\n}":                       "the scheme is none of",
+		":2525 {\nqueue {\nqueu x\n}\n}":                   `queue: unrecognized option "queu"; did you mean queue?`,
+		":2525 {\nwebhook\n}":                              "webhook takes a URL, such as https://app.example.org/mail",
+		":2525 {\nwebhook app.example.org\n}":              `webhook: "app.example.org" is no URL`,
+		":2525 {\nwebhook http://a:b@c/\n}":                "a password must not stand in a URL",
+		":2525 {\nwebhook http://c/ {\nheader a\n}\n}":     "header takes a name and a value",
+		":2525 {\nwebhook http://c/ {\nheader a:b c\n}\n}": `"a:b" is no header field`,
+		":2525 {\nwebhook http://c/ {\nheaders a b\n}\n}":  `webhook: unrecognized option "headers"; did you mean header?`,
+		":2525 {\nquarantine a b\n}":                       `quarantine takes one reason, in quotes if it has spaces; "b" is another`,
+		":2525 {\nquarantine {\nreason x\n}\n}":            `quarantine: unrecognized option "reason"`,
 	} {
 		if _, err := adapt("{\nesmtp {\n" + block + "\n}\n}\n"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", block, err, want)
@@ -206,5 +217,49 @@ func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
 		if err := tryValidate(config); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", block, err, want)
 		}
+	}
+}
+
+// A message is in the queue before 250, and is posted until the program takes it.
+func TestAWebhookIsPostedUntilItIsTaken(t *testing.T) {
+	var calls atomic.Int32
+	got := make(chan string, 1)
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if calls.Add(1) == 1 {
+			http.Error(w, "not yet", http.StatusServiceUnavailable)
+			return
+		}
+		file, _, err := r.FormFile("message")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		body, _ := io.ReadAll(file)
+		got <- r.Header.Get("X-Token") + " " + r.Header.Get("X-Esmtp-Signature")[:2] + " " + r.FormValue("envelope") + " " + string(body)
+	}))
+	defer app.Close()
+	t.Setenv("ESMTP_TEST_TOKEN", "token")
+	r := newQueueRig(t)
+	load(t, fmt.Sprintf("queue {\nspool %s\n}\nunix/%s {\nhostname in.example.org\nwebhook %s/mail {\nheader X-Token {env.ESMTP_TEST_TOKEN}\nsecret s\nretry 1s 1s\n}\n}\n", r.spool, r.in, app.URL))
+	r.send(t, "bob@example.net")
+	select {
+	case text := <-got:
+		for _, want := range []string{"token t= ", `"address":"bob@example.net"`, `"helo":"client.example"`, "\r\nto bob@example.net\r\n"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("%q lacks %q", text, want)
+			}
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("nothing was posted")
+	}
+}
+
+func TestWebhooksOfOneURLMustNotDiffer(t *testing.T) {
+	config, err := adapt("{\n" + private + "esmtp {\n:2525 {\nwebhook http://c/ {\nsecret a\n}\n}\n:2526 {\nwebhook http://c/ {\nsecret b\n}\n}\n}\n}\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tryValidate(config); err == nil || !strings.Contains(err.Error(), "there are two for http://c/") {
+		t.Errorf("got %v", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,13 +70,19 @@ func read(resp *http.Response, rcpts []Address) Result {
 	return result
 }
 
+// passing are the statuses among 4xx that say nothing about the message: the program is busy, or somebody has yet to put something right, a token or a URL.
+var passing = []int{
+	http.StatusUnauthorized, http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusProxyAuthRequired, http.StatusRequestTimeout,
+	http.StatusTooEarly, http.StatusTooManyRequests,
+}
+
 // derived is the reply that a status stands for.
 func derived(status int) esmtp.Reply {
 	text := "the web server answered " + strconv.Itoa(status)
 	switch {
 	case status/100 == 2:
 		return esmtp.Deny(250, 2, 0, 0, text)
-	case status/100 != 4, status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+	case status/100 != 4, slices.Contains(passing, status):
 		return esmtp.Deny(451, 4, 3, 0, text)
 	}
 	return esmtp.Deny(554, 5, 3, 0, text)

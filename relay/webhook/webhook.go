@@ -16,6 +16,7 @@
 //
 //	2xx                        accepted
 //	408, 425, 429, 5xx         tried again, after Retry-After if that is given; so are 3xx, which are not followed, and failures of the network
+//	401, 404, 405, 407         tried again: they say that somebody has to put something right, and nothing about the message
 //	any other 4xx              refused for good
 //
 // With 2xx, or one of the other 4xx, the answer can say more, in JSON: see [Answer].
