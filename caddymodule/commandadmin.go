@@ -50,7 +50,7 @@ var errNotThere = errors.New("is it running? --address or --config say where it 
 func plainError(err error, address string) error {
 	text := err.Error()
 	if strings.HasPrefix(text, "performing request: ") {
-		return fmt.Errorf("Caddy doesn't answer at %s: %w (%s)", address, errNotThere, strings.TrimPrefix(text, "performing request: "))
+		return fmt.Errorf("no answer from Caddy at %s: %w (%s)", address, errNotThere, strings.TrimPrefix(text, "performing request: "))
 	}
 	_, body, ok := strings.Cut(text, "caddy responded with error: HTTP ")
 	if !ok {
@@ -63,7 +63,7 @@ func plainError(err error, address string) error {
 	if json.Unmarshal([]byte(body), &answer) == nil && answer.Error != "" {
 		return errors.New(strings.TrimPrefix(answer.Error, "esmtp: "))
 	}
-	return fmt.Errorf("Caddy answers %s: %s", status, strings.TrimSpace(body))
+	return fmt.Errorf("answer of Caddy: %s: %s", status, strings.TrimSpace(body))
 }
 
 // get asks for a value in JSON.

@@ -123,7 +123,7 @@ func TestCommandsSayThatCaddyIsNotThere(t *testing.T) {
 			args = append(args, "--all")
 		}
 		_, err := run(cmd, args...)
-		if err == nil || !strings.HasPrefix(err.Error(), "esmtp "+cmd.Name()+": Caddy doesn't answer at "+nowhere+": is it running?") {
+		if err == nil || !strings.HasPrefix(err.Error(), "esmtp "+cmd.Name()+": no answer from Caddy at "+nowhere+": is it running?") {
 			t.Errorf("got %v", err)
 		}
 	}

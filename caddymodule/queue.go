@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,13 +14,8 @@ import (
 
 	"github.com/caddyserver/caddy/v2"
 
-	"github.com/caddy-esmtp/esmtp/relay"
-	"github.com/caddy-esmtp/esmtp/relay/mtasts"
-	"github.com/caddy-esmtp/esmtp/relay/resolver"
-	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
-	"github.com/caddy-esmtp/esmtp/smtpclient"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -232,143 +226,6 @@ func (q *Queue) provision() error {
 	}
 	_, err := q.newRelay()
 	return err
-}
-
-// newRelay makes the relay, without its spool.
-func (q *Queue) newRelay() (*relay.Relay, error) {
-	level, ok := tlsLevels[q.TLS]
-	if !ok {
-		return nil, fmt.Errorf("tls %q is none of %s", q.TLS, choices(tlsLevels))
-	}
-	hops, err := parseHops(q.NextHops)
-	if err != nil {
-		return nil, err
-	}
-	if q.TLS == "" {
-		level = atLeastVerified(level, hops)
-	}
-	table, err := q.table()
-	if err != nil {
-		return nil, err
-	}
-	auth, err := q.auth()
-	if err != nil {
-		return nil, err
-	}
-	forward, err := parseHops(q.XFORWARD)
-	if err != nil {
-		return nil, err
-	}
-	dns, err := q.resolver()
-	if err != nil {
-		return nil, err
-	}
-	policies := &tlspolicy.Policies{Resolver: dns, NoDANE: q.NoDANE}
-	if !q.NoMTASTS {
-		policies.STS = &mtasts.Finder{Resolver: dns, AllowPrivate: q.AllowPrivate, Logger: q.log}
-	}
-	r := &relay.Relay{
-		Hostname: q.Hostname,
-		Router:   &route.Router{Resolver: dns, Hostnames: []string{q.Hostname}, AllowPrivate: q.AllowPrivate},
-		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
-		Webhook:     func(url string) *webhook.Hook { return q.hooks[url] },
-		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
-		Concurrency: q.Concurrency, PerRoute: q.PerRoute, Logger: q.log,
-		Schedule: relay.Schedule{
-			Expire: time.Duration(q.Expire), ExpireReport: time.Duration(q.ExpireReports), Warn: time.Duration(q.Warn),
-		},
-	}
-	for _, wait := range q.Retry {
-		if wait <= 0 {
-			return nil, errors.New("retry: every wait must be above zero")
-		}
-		r.Schedule.Retry = append(r.Schedule.Retry, time.Duration(wait))
-	}
-	return r, nil
-}
-
-func parseHops(texts []string) (hops []route.Hop, err error) {
-	for _, text := range texts {
-		hop, err := route.ParseHop(text)
-		if err != nil {
-			return nil, err
-		}
-		hops = append(hops, hop)
-	}
-	return hops, nil
-}
-
-// atLeastVerified is the level for hops that get a password.
-func atLeastVerified(level tlspolicy.Level, hops []route.Hop) tlspolicy.Level {
-	if slices.ContainsFunc(hops, func(h route.Hop) bool { return h.User != "" }) {
-		return tlspolicy.Verified
-	}
-	return level
-}
-
-func (q *Queue) table() (*route.Table, error) {
-	var rules []route.Rule
-	for _, r := range q.Routes {
-		text := r.TLS
-		if text == "" {
-			text = q.TLS
-		}
-		level, ok := tlsLevels[text]
-		if !ok {
-			return nil, fmt.Errorf("route %s: tls %q is none of %s", r.Domain, text, choices(tlsLevels))
-		}
-		hops, err := parseHops(r.NextHops)
-		if err != nil {
-			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
-		}
-		if text == "" {
-			level = atLeastVerified(level, hops)
-		}
-		rules = append(rules, route.Rule{Domain: r.Domain, Hops: hops, TLS: level})
-	}
-	return route.NewTable(rules)
-}
-
-// auth returns the logins, by hop.
-func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
-	logins := make(map[route.Hop]*smtpclient.Auth)
-	for _, login := range q.Logins {
-		hop, err := route.ParseHop(login.Hop)
-		if err != nil {
-			return nil, fmt.Errorf("login: %w", err)
-		}
-		if hop.User == "" {
-			return nil, fmt.Errorf("login: %s has no user: want user@host", hop)
-		}
-		logins[hop] = &smtpclient.Auth{User: hop.User, Password: login.Password}
-	}
-	used, err := parseHops(q.NextHops)
-	for _, r := range q.Routes {
-		more, _ := parseHops(r.NextHops)
-		used = append(used, more...)
-	}
-	for _, hop := range used {
-		if hop.User != "" && logins[hop] == nil {
-			return nil, fmt.Errorf("next hop %s has a user and no password: want login %s <password>", hop, hop)
-		}
-	}
-	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, err
-}
-
-func (q *Queue) resolver() (*resolver.Client, error) {
-	config := resolver.Config{Trust: q.TrustDNS}
-	for _, text := range q.DNS {
-		addr, err := netip.ParseAddrPort(text)
-		if err != nil {
-			ip, err := netip.ParseAddr(text)
-			if err != nil {
-				return nil, fmt.Errorf("dns %q is no IP address, such as 192.0.2.53 or [2001:db8::53]:53", text)
-			}
-			addr = netip.AddrPortFrom(ip, 53)
-		}
-		config.Servers = append(config.Servers, addr)
-	}
-	return resolver.New(config)
 }
 
 // setHostname gives queues without a name that of a server.

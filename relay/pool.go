@@ -127,13 +127,6 @@ func (p *pool) close() {
 	p.quits.Wait()
 }
 
-// len is how many connections are idle.
-func (p *pool) len() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.count
-}
-
 // reader keeps the error of a body: whether it was the disk or the next hop that failed.
 type reader struct {
 	io.ReadSeekCloser

@@ -31,10 +31,7 @@ func FuzzServer(f *testing.F) {
 	}
 	message := "a: b\r\n\r\n.x\r\n" + strings.Repeat("y\r\n", 30000)
 	f.Fuzz(func(t *testing.T, data []byte, mode uint8) {
-		var said [][]byte
-		for _, line := range bytes.SplitAfter(data, []byte("\n")) {
-			said = append(said, line)
-		}
+		said := bytes.SplitAfter(data, []byte("\n"))
 		conn := esmtptest.NewScriptConn(said...)
 		o := &Options{LMTP: mode&1 != 0, Limits: Limits{Octets: 3000}, LocalName: "me.example"}
 		body := message[:20]

@@ -43,7 +43,7 @@ func (s script) play(conn net.Conn) {
 }
 
 // try has the client send a message of some octets to a server, in a bubble where time costs nothing.
-func try(t *testing.T, server func(net.Conn), o *Options, size int) (res *Result, err error, took time.Duration) {
+func try(t *testing.T, server func(net.Conn), o *Options, size int) (res *Result, took time.Duration, err error) {
 	synctest.Test(t, func(t *testing.T) {
 		ours, theirs := esmtptest.Pipe()
 		done := make(chan struct{})
@@ -64,7 +64,7 @@ func try(t *testing.T, server func(net.Conn), o *Options, size int) (res *Result
 		theirs.Close()
 		<-done
 	})
-	return res, err, took
+	return res, took, err
 }
 
 func repeat(s string) func(net.Conn) {
@@ -151,7 +151,7 @@ func TestAHostileServerCostsNothingButARetry(t *testing.T) {
 		{"421 to RCPT", then("DATA", "250 a\r\n421 b\r\n"), 10, Temporary, "RCPT", nil, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			res, err, took := try(t, test.server, &Options{TLS: Never}, test.size)
+			res, took, err := try(t, test.server, &Options{TLS: Never}, test.size)
 			var e *Error
 			if !errors.As(err, &e) || e.Class != test.class || e.Verb != test.verb || test.err != nil && !errors.Is(err, test.err) {
 				t.Fatalf("%v (%+v)", err, e)
@@ -166,34 +166,34 @@ func TestAHostileServerCostsNothingButARetry(t *testing.T) {
 // Whoever stands between client and server can put octets behind the 220 in the clear: they are not read as if they had come inside TLS.
 func TestNothingInTheClearIsTakenForTLS(t *testing.T) {
 	server := script{"220 mx\r\n", "EHLO", ehlo, "STARTTLS", "220 go\r\n250 evil\r\n"}
-	_, err, _ := try(t, server.play, nil, 10)
+	_, _, err := try(t, server.play, nil, 10)
 	var e *Error
 	if !errors.Is(err, ErrInjection) || !errors.As(err, &e) || e.Class != Unexpected {
 		t.Error(err)
 	}
 	server[4] = "220 go\r\n"
-	if _, err, took := try(t, server.play, nil, 10); !errors.Is(err, ErrHandshake) || took > 5*time.Minute {
+	if _, took, err := try(t, server.play, nil, 10); !errors.Is(err, ErrHandshake) || took > 5*time.Minute {
 		t.Error(err, took)
 	}
 	server = append(server[:4:4], "454 not now\r\n", "DATA", "250 a\r\n250 b\r\n354 c\r\n", ".", "250 d\r\n")
-	if res, err, _ := try(t, server.play, nil, 10); err != nil || !res.Delivered() {
+	if res, _, err := try(t, server.play, nil, 10); err != nil || !res.Delivered() {
 		t.Error(err)
 	}
-	if _, err, _ := try(t, server.play, &Options{TLS: Required}, 10); esmtp.ReplyOf(err).Code != 454 {
+	if _, _, err := try(t, server.play, &Options{TLS: Required}, 10); esmtp.ReplyOf(err).Code != 454 {
 		t.Error(err)
 	}
 }
 
 func TestAServerWithoutEHLOGetsHELO(t *testing.T) {
 	server := script{"220 mx\r\n", "EHLO", "502 what?\r\n", "HELO", "250 mx\r\n", "MAIL", "250 a\r\n", "RCPT", "250 b\r\n", "DATA", "354 c\r\n", ".", "250 d\r\n"}
-	if res, err, _ := try(t, server.play, nil, 10); err != nil || !res.Delivered() || res.DSN {
+	if res, _, err := try(t, server.play, nil, 10); err != nil || !res.Delivered() || res.DSN {
 		t.Error(err)
 	}
-	if _, err, _ := try(t, server.play, &Options{TLS: Required}, 10); esmtp.ReplyOf(err).Code != 451 {
+	if _, _, err := try(t, server.play, &Options{TLS: Required}, 10); esmtp.ReplyOf(err).Code != 451 {
 		t.Error(err)
 	}
 	server[1] = "LHLO"
-	if _, err, _ := try(t, server.play, &Options{LMTP: true}, 10); esmtp.ReplyOf(err).Code != 502 {
+	if _, _, err := try(t, server.play, &Options{LMTP: true}, 10); esmtp.ReplyOf(err).Code != 502 {
 		t.Error(err)
 	}
 }
@@ -236,7 +236,7 @@ func TestAnEarlyReplyIsNoticedInTLS(t *testing.T) {
 	trusting.ServerName = "mx.example.org"
 	steps := script{"220 mx\r\n", "EHLO", ehlo, "DATA", "250 a\r\n250 b\r\n354 c\r\n", "x", "552 d\r\n"}
 	server := func(conn net.Conn) { steps.play(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}})) }
-	_, err, took := try(t, server, &Options{ImplicitTLS: true, TLSConfig: trusting.Clone()}, 1<<20)
+	_, took, err := try(t, server, &Options{ImplicitTLS: true, TLSConfig: trusting.Clone()}, 1<<20)
 	if esmtp.ReplyOf(err).Code != 552 || took > time.Second {
 		t.Error(err, took)
 	}
@@ -245,11 +245,11 @@ func TestAnEarlyReplyIsNoticedInTLS(t *testing.T) {
 // Without PIPELINING nothing is said after a MAIL that was refused, and nothing is written to a server that took no recipient.
 func TestNothingIsSaidInVain(t *testing.T) {
 	server := script{"220 mx\r\n", "EHLO", "250 mx\r\n", "MAIL", "550 a\r\n", "RSET", "250 b\r\n"}
-	if _, err, took := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
+	if _, took, err := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
 		t.Error(err, took)
 	}
 	server = script{"220 mx\r\n", "EHLO", "250 mx\r\n", "MAIL", "250 a\r\n", "RCPT", "550 a\r\n", "RSET", "250 b\r\n"}
-	if _, err, took := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
+	if _, took, err := try(t, server.play, nil, 10); esmtp.ReplyOf(err).Code != 550 || took > 0 {
 		t.Error(err, took)
 	}
 }
@@ -265,7 +265,7 @@ func TestALoginHasBoundedWork(t *testing.T) {
 		io.WriteString(conn, "334 "+base64.StdEncoding.EncodeToString([]byte(challenge))+"\r\n")
 	}
 	var e *Error
-	_, err, _ := try(t, server, &Options{Auth: &Auth{User: "ann", Password: "secret"}, Timeouts: Timeouts{Command: time.Second}}, 10)
+	_, _, err := try(t, server, &Options{Auth: &Auth{User: "ann", Password: "secret"}, Timeouts: Timeouts{Command: time.Second}}, 10)
 	if !errors.As(err, &e) || e.Verb != "AUTH" || !errors.Is(err, errChallenge) {
 		t.Error(err)
 	}
