@@ -172,13 +172,13 @@ func (l *lanes) put(ln *lane, next int64, cursor position, none bool, now int64)
 		if ln.cursor = cursor; ln.first.compare(cursor) <= 0 {
 			ln.cursor = ln.first.before()
 		}
-		l.signal() // others may have looked while it was taken
 	case none:
 		delete(l.all, ln.laneKey)
 		return
 	default:
 		ln.next, ln.cursor = next, cursor
 	}
+	l.signal() // others may have looked while it was taken, and seen nothing
 	if ln.next <= now {
 		l.makeReady(ln)
 	} else {

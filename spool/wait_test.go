@@ -60,3 +60,24 @@ func TestWhoWaitsForReadyAndNextDueMissesNothing(t *testing.T) {
 		}
 	})
 }
+
+// Two lease from one spool, as the relays of two configs do around a reload. One takes a lane, fails to read it and leaves; the other looked meanwhile,
+// saw nothing, and must hear that it is there again.
+func TestALaneThatIsGivenBackWakesWhoLookedMeanwhile(t *testing.T) {
+	l := newLanes()
+	l.add(laneKey{route: "example.org"}, position{due: 1, id: 1})
+	now := time.Now()
+	ln, _ := l.take(now.UnixMilli(), 1, &LeaseOptions{})
+	l.mu.Lock()
+	ready := l.wake
+	l.mu.Unlock()
+	if other, _ := l.take(now.UnixMilli(), 1, &LeaseOptions{}); other != nil || !l.nextDue().IsZero() {
+		t.Fatalf("the other got %v, next due %v; want nothing", other, l.nextDue())
+	}
+	l.put(ln, now.Add(time.Second).UnixMilli(), ln.cursor, false, now.UnixMilli())
+	select {
+	case <-ready:
+	default:
+		t.Error("who waits isn't woken")
+	}
+}
