@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"net"
@@ -95,15 +96,11 @@ func dial(t *testing.T, socket string) *esmtptest.Client {
 // indent makes JSON readable.
 func indent(t *testing.T, config []byte) string {
 	t.Helper()
-	var v any
-	if err := json.Unmarshal(config, &v); err != nil {
+	var text bytes.Buffer
+	if err := json.Indent(&text, config, "", "\t"); err != nil {
 		t.Fatal(err)
 	}
-	text, err := json.MarshalIndent(v, "", "\t")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text) + "\n"
+	return text.String() + "\n"
 }
 
 var update = flag.Bool("update", false, "write what Caddyfiles come to into testdata/adapt")
