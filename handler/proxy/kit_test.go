@@ -170,6 +170,13 @@ func (b *box) got() []letter {
 	return append([]letter(nil), b.letters...)
 }
 
+// connections is how often CONNECT was called.
+func (b *box) connections() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.sessions
+}
+
 func (b *box) set(change func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
