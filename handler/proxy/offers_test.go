@@ -1,10 +1,14 @@
 package proxy_test
 
 import (
+	"bufio"
+	"crypto/tls"
 	"strings"
 	"testing"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/esmtptest"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 )
 
 // EHLO offers what the next hop can do, and nothing that only it could have done.
@@ -107,5 +111,34 @@ func TestParametersArePassedOn(t *testing.T) {
 	}
 	if strings.Join(got[0].to, "; ") != "bob@example.net NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob@example.net; postmaster" {
 		t.Errorf("got %q", got[0].to)
+	}
+}
+
+// REQUIRETLS goes on over a connection to a host that has proved its name, and is offered only then.
+func TestREQUIRETLSIsPassedOn(t *testing.T) {
+	cert, trusting := esmtptest.Certificate(t, "localhost")
+	config := &tls.Config{Certificates: []tls.Certificate{cert}}
+	for _, level := range []tlspolicy.Level{tlspolicy.Required, tlspolicy.Verified} {
+		b := (&box{tls: config, with: []string{"REQUIRETLS"}}).serve(t)
+		p := to(t, b)
+		p.Hops[0].Host, p.Level = "localhost", level
+		p.TLS = &tlspolicy.Policies{RootCAs: trusting.RootCAs, NoDANE: true}
+		c := begin(t, front(t, p, func(s *esmtp.Server) { s.TLSConfig = config }))
+		c.cmd("STARTTLS", "220")
+		secure := tls.Client(c.conn, trusting)
+		c.conn, c.in = secure, bufio.NewReader(secure)
+		verified := level == tlspolicy.Verified
+		if hello := c.cmd("EHLO c.example", "250"); strings.Contains(hello, "REQUIRETLS") != verified {
+			t.Errorf("%v: got %q", level, hello)
+		}
+		if c.cmd("MAIL FROM:<ann@example.org> REQUIRETLS", pick(verified, "250", "555")); !verified {
+			continue
+		}
+		c.cmd("RCPT TO:<bob@example.net>", "250")
+		c.cmd("DATA", "354")
+		c.cmd("Subject: x\r\n\r\nx\r\n.", "250")
+		if got := b.got(); len(got) != 1 || got[0].fromParams != "REQUIRETLS" || got[0].protocol != "ESMTPS" {
+			t.Errorf("got %+v", got)
+		}
 	}
 }
