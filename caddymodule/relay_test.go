@@ -42,6 +42,8 @@ func TestMistakesInARelay(t *testing.T) {
 		`"handler":"relay","to":["x"],"tls_ca_file":"/x"`:                                     "relay: a CA file has no meaning but with tls verified",
 		`"handler":"relay","to":["x"],"tls":"verified","tls_ca_file":"` + empty + `"`:         "has no certificates in PEM",
 		`"handler":"relay","to":["x"],"tls":"verified","tls_ca_file":"` + empty + `.missing"`: "no such file",
+		`"handler":"relay","to":["unix//x"],"tls":"verified"`:                                 "relay: unix//x is a socket, which has no name that could be verified",
+		`"handler":"relay","to":["smtps://x"],"tls":"none"`:                                   "relay: smtps://x is TLS from the start, and tls is none",
 		`"handler":"relay","to":["x"],"timeouts":{"final":-1}`:                                "relay: timeouts: final can't be that",
 	} {
 		err := tryValidate([]byte(`{"admin":{"disabled":true},"apps":{"esmtp":{"servers":{"a":{"listen":[":2525"],"handlers":[{` + config + `}]}}}}}`))
