@@ -5,7 +5,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/handler/proxy"
+	"github.com/caddy-esmtp/esmtp/relay/resolver"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 )
@@ -192,5 +195,41 @@ func TestTLSTowardsTheNextHop(t *testing.T) {
 				t.Errorf("got %+v, %q", got, out)
 			}
 		})
+	}
+}
+
+// dns is a resolver with one domain, whose mail exchangers are on loopback.
+type dns struct{}
+
+func (dns) Lookup(_ context.Context, name string, typ resolver.Type) (resolver.Answer, error) {
+	switch {
+	case name == "example.net" && typ == resolver.MX:
+		return resolver.Answer{Name: name, MX: []resolver.Exchange{{Preference: 20, Host: "mx2.example.net"}, {Preference: 10, Host: "mx1.example.net"}}}, nil
+	case strings.HasSuffix(name, ".example.net") && typ == resolver.A:
+		return resolver.Answer{Name: name, Addrs: []netip.Addr{netip.MustParseAddr("127.0.0." + name[2:3])}}, nil
+	}
+	return resolver.Answer{Name: name}, nil
+}
+
+// A hop can be the mail exchangers of a domain, in their order.
+func TestAHopCanBeADomain(t *testing.T) {
+	b := new(box).serve(t)
+	var mu sync.Mutex
+	var dialled []string
+	p := &proxy.Proxy{Hops: []route.Hop{hop(t, "mx://example.net")}, Router: &route.Router{Resolver: dns{}, AllowPrivate: true}}
+	p.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		dialled = append(dialled, address)
+		mu.Unlock()
+		if address == "127.0.0.1:25" {
+			return nil, errors.New("refused by the test")
+		}
+		return new(net.Dialer).DialContext(ctx, network, b.addr)
+	}
+	say(t, front(t, p, nil), "EHLO c.example\r\n"+one+"QUIT\r\n")
+	mu.Lock()
+	defer mu.Unlock()
+	if len(b.got()) != 1 || strings.Join(dialled, " ") != "127.0.0.1:25 127.0.0.2:25 127.0.0.2:25" {
+		t.Errorf("%d messages by way of %s", len(b.got()), dialled)
 	}
 }

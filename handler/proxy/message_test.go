@@ -226,3 +226,38 @@ func TestAnEarlyNoAndALateYes(t *testing.T) {
 		t.Errorf("%d messages", len(got))
 	}
 }
+
+// lone is a layer that answers a verb on its own account, and asks nobody.
+type lone struct {
+	esmtp.Handler
+	verb string
+}
+
+func (l *lone) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
+	if l.verb == "MAIL" {
+		return esmtp.OK("mine")
+	}
+	return l.Handler.MAIL(s, from)
+}
+
+func (l *lone) DATA(s *esmtp.Session) esmtp.Reply {
+	if l.verb == "DATA" {
+		return esmtp.Say(354, "go")
+	}
+	return l.Handler.DATA(s)
+}
+
+// What the next hop was not asked it can't have said: such a message is refused, for now, and not lost.
+func TestALayerThatAsksNobody(t *testing.T) {
+	for verb, want := range map[string]string{"MAIL": "\r\n451 4.3.0 The next host hasn't heard", "DATA": "\r\n451 4.3.0 Message can't be handed on"} {
+		b := new(box).serve(t)
+		above := func(s *esmtp.Session, next esmtp.Handler) esmtp.Handler { return &lone{next, verb} }
+		mail := "MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.net>\r\n"
+		if verb == "DATA" {
+			mail += "DATA\r\n" + strings.Repeat("Received: x\r\n", 120) + "\r\nbody\r\n.\r\n"
+		}
+		if out := say(t, front(t, to(t, b), nil, above), "EHLO c.example\r\n"+mail+"QUIT\r\n"); !strings.Contains(out, want) || len(b.got()) != 0 {
+			t.Errorf("%s: got %q", verb, out)
+		}
+	}
+}
