@@ -164,6 +164,12 @@ func (r *Relay) addHops(p *proxy.Proxy, name string) error {
 		if err != nil {
 			return err
 		}
+		switch {
+		case hop.Path != "" && p.Level == tlspolicy.Verified:
+			return fmt.Errorf("%s is a socket, which has no name that could be verified: leave tls out", text)
+		case hop.Protocol == route.SMTPS && p.Level == tlspolicy.None:
+			return fmt.Errorf("%s is TLS from the start, and tls is none", text)
+		}
 		p.Hops = append(p.Hops, hop)
 		if hop.MX && p.Router == nil {
 			dns, err := resolver.New(resolver.Config{})

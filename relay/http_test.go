@@ -95,3 +95,16 @@ func TestAWebhookCanBePutOff(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 }
+
+// A message that is to stay in TLS is not posted in the clear, and its sender hears of it.
+func TestAWebhookInTheClear(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("it was posted") }))
+	defer srv.Close()
+	r := newRig(t, dns{}, nil)
+	it := item("ann@example.org", "bob@example.net")
+	it.NextHops, it.Needs = []string{srv.URL}, spool.NeedsRequireTLS
+	r.put(text, it)
+	if a := r.run(1)[0]; a.Failed != 1 || !strings.HasPrefix(a.Reply, "550 5.7.30 ") {
+		t.Errorf("got %+v", a)
+	}
+}

@@ -32,7 +32,7 @@ func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
 		return l.answer(s, "MAIL", err)
 	}
 	l.begun, l.utf8 = true, from.SMTPUTF8()
-	s.Transaction().OnEnd(func() { l.end(s) })
+	s.Transaction().OnEnd(l.end)
 	return passOn(reply)
 }
 

@@ -96,7 +96,9 @@ func (l *layer) write(s *esmtp.Session, p []byte) esmtp.Reply {
 
 // cut ends the message on the next hop's side, and the connection with it.
 func (l *layer) cut(r esmtp.Reply) esmtp.Reply {
-	l.body.Abort()
+	if l.body != nil {
+		l.body.Abort()
+	}
 	return r
 }
 

@@ -96,7 +96,7 @@ type layer struct {
 }
 
 // end ends the transaction, however it came to its end. A message that is on its way is cut off.
-func (l *layer) end(s *esmtp.Session) {
+func (l *layer) end() {
 	switch {
 	case l.body != nil:
 		l.body.Abort()

@@ -7,6 +7,7 @@ import (
 	"net"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -105,8 +106,8 @@ func TestOctetForOctet(t *testing.T) {
 					t.Errorf("got %.300q, want %.300q", body, test.want)
 				}
 			}
-			if b.sessions != 2 { // one that asked what there is, and one for both messages
-				t.Errorf("%d connections", b.sessions)
+			if b.connections() != 2 { // one that asked what there is, and one for both messages
+				t.Errorf("%d connections", b.connections())
 			}
 		})
 	}
@@ -134,14 +135,17 @@ func TestALargeMessageStreams(t *testing.T) {
 			}
 		})
 	}
-	runtime.ReadMemStats(&now)
-	if grown := int64(now.HeapInuse) - int64(before.HeapInuse); grown > 8<<20 {
+	runtime.GC()
+	runtime.ReadMemStats(&now) // the message isn't over yet
+	if grown := int64(now.HeapAlloc) - int64(before.HeapAlloc); grown > 4<<20 {
 		t.Errorf("the heap has grown by %d octets", grown)
 	}
 	c.cmd(".", "250")
-	if len(b.got()) != 1 || b.octets < size {
-		t.Errorf("%d octets arrived", b.octets)
-	}
+	b.set(func() {
+		if len(b.letters) != 1 || b.octets < size {
+			t.Errorf("%d octets arrived", b.octets)
+		}
+	})
 }
 
 // Wherever the next hop breaks off, the client hears 451, the session goes on, and nothing is delivered. A message that is sent again goes over a new
@@ -149,13 +153,12 @@ func TestALargeMessageStreams(t *testing.T) {
 func TestTheNextHopDies(t *testing.T) {
 	for _, verb := range []string{"MAIL", "RCPT", "DATA", "HEADER", "BODY", "EOM"} {
 		t.Run(verb, func(t *testing.T) {
-			died := false
+			var died atomic.Bool
 			b := &box{}
 			b.hook = func(v string, s *esmtp.Session) esmtp.Reply {
-				if v != verb || died {
+				if v != verb || died.Swap(true) {
 					return esmtp.Reply{}
 				}
-				died = true
 				return esmtp.Drop
 			}
 			b.serve(t)
@@ -231,7 +234,7 @@ func (b *box) waitClosed(t testing.TB, n int) {
 			return
 		}
 	}
-	t.Errorf("%d sessions of the backend have ended, want %d", b.closed, n)
+	t.Errorf("fewer than %d sessions of the backend have ended", n)
 }
 
 // RSET, EHLO and what else ends a transaction ends it there too, and the connection is used again; QUIT ends it.
@@ -250,8 +253,8 @@ func TestTheConnectionIsUsedAgain(t *testing.T) {
 	}
 	c.cmd("QUIT", "221")
 	b.waitClosed(t, 2)
-	if got := b.got(); len(got) != 1 || b.sessions != 2 || b.resets != 2 || fmt.Sprint(got[0].to) != "[bob@example.net]" {
-		t.Errorf("%d connections, %d RSET, got %+v", b.sessions, b.resets, got)
+	if got := b.got(); len(got) != 1 || b.connections() != 2 || b.resets != 2 || fmt.Sprint(got[0].to) != "[bob@example.net]" {
+		t.Errorf("%d connections, %d RSET, got %+v", b.connections(), b.resets, got)
 	}
 }
 
@@ -263,8 +266,8 @@ func TestNoMAILNoConnection(t *testing.T) {
 		begin(t, srv).cmd("QUIT", "221")
 		say(t, srv, "HELO x\r\nRCPT TO:<a@b.example>\r\nQUIT\r\n")
 	}
-	if b.sessions != 1 {
-		t.Errorf("%d connections, want one to ask what there is", b.sessions)
+	if b.connections() != 1 {
+		t.Errorf("%d connections, want one to ask what there is", b.connections())
 	}
 }
 
@@ -284,8 +287,8 @@ func TestAnIdleConnectionThatWasClosedIsReplaced(t *testing.T) {
 			c.cmd("DATA", "354")
 			c.cmd(text+".", "250")
 		}
-		if len(b.got()) != 3 || b.sessions != 4 {
-			t.Errorf("%d messages, %d connections", len(b.got()), b.sessions)
+		if len(b.got()) != 3 || b.connections() != 4 {
+			t.Errorf("%d messages, %d connections", len(b.got()), b.connections())
 		}
 	}
 }
