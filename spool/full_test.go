@@ -93,17 +93,14 @@ func fill(t *testing.T, s *store, text string) (accepted []ID) {
 // TestALostSyncIsNoAcknowledgement has the commit fail as it does when fsync does.
 func TestALostSyncIsNoAcknowledgement(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {
-		s := openTest(t, url, nil)
-		before := put(t, s, "before", newItem("example.net", 1))[0]
-		commit, broken := s.commit, atomic.Bool{}
-		s.Close()
-		s = openTest(t, url, nil)
-		s.commit = func(ctx context.Context, tx *tx) error {
+		var broken atomic.Bool
+		s := openTest(t, url, &Options{beforeCommit: func() error {
 			if broken.Load() {
 				return failure{failConn, errors.New("fsync: input/output error")}
 			}
-			return commit(ctx, tx)
-		}
+			return nil
+		}})
+		before := put(t, s, "before", newItem("example.net", 1))[0]
 		broken.Store(true)
 		d := s.Create()
 		d.Write([]byte("lost"))

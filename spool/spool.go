@@ -39,6 +39,8 @@ type Options struct {
 
 	reserve  int64 // octets kept free for when the disk is full; for tests
 	maxPages int   // of the database file; for tests
+
+	beforeCommit func() error // for tests
 }
 
 // Spool is an open spool; see [Open]. Any goroutine may call any method; a draft, an item and a body belong to one goroutine at a time.

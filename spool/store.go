@@ -29,8 +29,7 @@ type store struct {
 	wg      sync.WaitGroup // writers and the like
 	stop    chan struct{}  // closed by Close
 
-	commit func(context.Context, *tx) error // a variable for tests
-	full   atomic.Bool                      // the disk is
+	full   atomic.Bool // the disk is
 	drafts drafts
 }
 
@@ -135,10 +134,6 @@ func open(ctx context.Context, url string, o *Options) (*store, error) {
 	setDefault(&s.opt.KeepQuarantined, 30*24*time.Hour)
 	setDefault(&s.opt.reserve, 16<<20)
 	s.log = s.opt.Logger
-	s.commit = func(ctx context.Context, t *tx) error {
-		_, err := t.exec(ctx, "COMMIT")
-		return err
-	}
 	var err error
 	scheme, rest, ok := strings.Cut(url, "://")
 	switch {

@@ -232,13 +232,23 @@ func (w *writer) try(batch []*op) (err error) {
 		return err
 	}
 	if err = w.changes(ctx, batch); err == nil {
-		if err = w.s.commit(ctx, w.tx); err == nil {
+		if err = w.commit(ctx); err == nil {
 			return nil
 		}
 	}
 	if _, rollback := w.tx.conn.ExecContext(ctx, "ROLLBACK"); rollback != nil && w.s.dialect.kind(err) != failFull {
 		w.disconnect() // whatever it is in, out of it
 	}
+	return err
+}
+
+func (w *writer) commit(ctx context.Context) error {
+	if before := w.s.opt.beforeCommit; before != nil {
+		if err := before(); err != nil {
+			return err
+		}
+	}
+	_, err := w.tx.exec(ctx, "COMMIT")
 	return err
 }
 
