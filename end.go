@@ -51,8 +51,14 @@ func (s *Session) forgetWake() (woken bool) {
 	return woken
 }
 
-// abort closes the connection. Other goroutines call it.
+// abort closes the connection. Other goroutines call it. A connection that was hijacked belongs to somebody else once the session is over.
 func (s *Session) abort() {
+	s.mu.Lock()
+	foreign := s.over && s.hijacked
+	s.mu.Unlock()
+	if foreign {
+		return
+	}
 	s.aborted.Store(true)
 	s.cancelContext(ErrServerClosed)
 	s.socket.Close()
