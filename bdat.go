@@ -13,16 +13,16 @@ const tinyBDAT = 64
 func (s *Session) doBDAT(arg []byte) {
 	size, last, ok := parseBDAT(arg)
 	if !ok {
-		s.reply(verbBDAT, replySyntaxBDAT.Hangup()) // what follows may be content
-		s.reason = ErrProtocol
+		s.outOfStep(ErrProtocol) // what follows may be content
+		s.reply(verbBDAT, replySyntaxBDAT.Hangup())
 		return
 	}
 	refusal := s.openBDAT()
 	m := s.bdatMessage(refusal)
 	if s.tooFar(m, size) {
 		s.limited(LimitMessageBytes)
+		s.outOfStep(ErrProtocol)
 		s.reply(verbBDAT, replyTooBig.Hangup())
-		s.reason = ErrProtocol
 		return
 	}
 	if err := s.readChunk(m, size); err != nil {

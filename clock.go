@@ -13,6 +13,9 @@ type clock struct {
 	read, write time.Duration // the deadlines that are set, from the start of the session; 0: none
 }
 
+// deadlineUnknown stands for a read deadline that another goroutine has set.
+const deadlineUnknown = -1
+
 // stressTime is the longest that a client is waited for while the server is near its limit of connections.
 const stressTime = 10 * time.Second
 

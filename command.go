@@ -92,8 +92,8 @@ func (s *Session) command(line []byte) {
 		return
 	}
 	if s.tooEarly(v) {
+		s.outOfStep(ErrEarlyTalker)
 		s.reply(v, replyEarlyTalker)
-		s.reason = ErrEarlyTalker
 		return
 	}
 	s.dispatch(v, name, arg)
@@ -121,10 +121,10 @@ func (s *Session) badLine(v verb, line []byte, r Reply) {
 	}
 	switch {
 	case isBDAT(line):
-		s.reason = ErrProtocol
+		s.outOfStep(ErrProtocol)
 		r.Close = true
 	case len(line) > 0 && line[0] == tlsHandshake:
-		s.reason = ErrNotSMTP
+		s.outOfStep(ErrNotSMTP)
 		r.Close = true
 	}
 	s.reply(v, r)

@@ -15,8 +15,10 @@ import (
 func TestA44Hijack(t *testing.T) {
 	var conn net.Conn
 	var read []byte
+	var session *esmtp.Session
 	took := make(chan struct{})
 	srv, log := newSpy(do("UNKNOWN", func(s *esmtp.Session) {
+		session = s
 		conn, read, _ = s.Hijack()
 		if _, _, err := s.Hijack(); err != esmtp.ErrHijacked {
 			t.Errorf("got %v from a second Hijack, want ErrHijacked", err)
@@ -30,6 +32,7 @@ func TestA44Hijack(t *testing.T) {
 	wantReason(t, log, esmtp.ErrHijacked)
 	c.Send("more")
 	defer conn.Close()
+	session.Abort() // the session is over: it is not its connection any more
 	r := bufio.NewReader(io.MultiReader(strings.NewReader(string(read)), conn))
 	for _, want := range []string{"mine\r\n", "more\r\n"} {
 		if got, err := r.ReadString('\n'); got != want || err != nil {

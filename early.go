@@ -15,6 +15,7 @@ func (s *Session) holdGreeting() bool {
 	}
 	switch err := s.await(StateWaiting, s.elapsed(), delay); {
 	case err == nil:
+		s.outOfStep(ErrEarlyTalker)
 		s.bye(replyEarlyTalker, ErrEarlyTalker)
 		return false
 	case isTimeout(err) && !s.timeIsUp():

@@ -16,16 +16,49 @@ func (s *Session) endsNow() bool {
 // inMessage reports whether a message is half here, between two BDAT commands.
 func (s *Session) inMessage() bool { return s.tx != nil && s.tx.bdat == bdatOpen }
 
-// wake ends the wait for a command, for a shutdown or what was posted. Other goroutines call it.
+// wake ends the wait for a command, for a shutdown or what was posted. Other goroutines call it. The lock holds the session at its wait: a
+// deadline that came later would break a handshake, or what has hijacked the connection.
 func (s *Session) wake() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.state.Load() == uint32(StateWaiting) {
-		s.woken.Store(true)
+		s.woken = true
 		s.socket.SetReadDeadline(longAgo)
 	}
 }
 
-// abort closes the connection. Other goroutines call it.
+// wasWoken reports whether a deadline was wake's doing. It is called on the session's goroutine.
+func (s *Session) wasWoken() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.forgetWake()
+}
+
+// endWait is called at the end of a wait: from now on nobody wakes the session.
+func (s *Session) endWait() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.state.Store(uint32(StateBusy))
+	s.forgetWake()
+}
+
+// forgetWake has the deadline set anew if it was wake's. It is called with the lock held.
+func (s *Session) forgetWake() (woken bool) {
+	if woken = s.woken; woken {
+		s.woken = false
+		s.clock.read = deadlineUnknown
+	}
+	return woken
+}
+
+// abort closes the connection. Other goroutines call it. A connection that was hijacked belongs to somebody else once the session is over.
 func (s *Session) abort() {
+	s.mu.Lock()
+	foreign := s.over && s.hijacked
+	s.mu.Unlock()
+	if foreign {
+		return
+	}
 	s.aborted.Store(true)
 	s.cancelContext(ErrServerClosed)
 	s.socket.Close()

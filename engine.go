@@ -98,7 +98,7 @@ func (s *Session) waitCommand(mayDoze bool) error {
 // await waits for octets until limit after begin. A wait that was cut short from outside, but that is not to end now, goes on.
 func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 	s.state.Store(uint32(state))
-	defer s.state.Store(uint32(StateBusy))
+	defer s.endWait()
 	for {
 		if err := s.expectRead(begin, limit); err != nil {
 			return err
@@ -110,10 +110,9 @@ func (s *Session) await(state SessionState, begin, limit time.Duration) error {
 			return errPosted
 		}
 		err := s.in.fill()
-		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.woken.Load() {
+		if err == nil || !isTimeout(err) || s.clock.passed(s.elapsed()) || !s.wasWoken() {
 			return err
 		}
-		s.clock.read = 0 // it was not this deadline that passed
 	}
 }
 

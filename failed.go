@@ -69,12 +69,12 @@ var (
 
 // failed tells the handler and the observer what went wrong, and ends the session if the handler wants that.
 func (s *Session) failed(class ErrorClass, err error) {
-	if s.h == nil && s.cfg.observer.Failed == nil {
+	if s.h == nil && s.srv.cfg.observer.Failed == nil {
 		return
 	}
 	e := SessionError{Class: class, Verb: s.verbAtHand(), Err: err}
-	if s.cfg.observer.Failed != nil {
-		s.guard("Observer.Failed", func() { s.cfg.observer.Failed(s, e) })
+	if s.srv.cfg.observer.Failed != nil {
+		s.guard("Observer.Failed", func() { s.srv.cfg.observer.Failed(s, e) })
 	}
 	if s.h == nil {
 		return
@@ -97,6 +97,12 @@ func (s *Session) failedWith(err error) {
 	s.failed(classOf(err), err)
 }
 
+// outOfStep is for what the client sends and is told in the reply to it, which is the last one.
+func (s *Session) outOfStep(err error) {
+	s.reason = err
+	s.failed(ClassOutOfStep, err)
+}
+
 // verbAtHand is the command that is being carried out.
 func (s *Session) verbAtHand() string {
 	if s.atBoundary {
@@ -110,7 +116,7 @@ func classOf(err error) ErrorClass {
 	switch {
 	case isTimeout(err), err == ErrTimeout, err == ErrTooSlow, err == ErrSessionTime:
 		return ClassTimeout
-	case err == ErrProtocol, err == ErrNotSMTP, err == ErrEarlyTalker:
+	case err == ErrProtocol:
 		return ClassOutOfStep
 	case errors.Is(err, io.EOF), errors.Is(err, net.ErrClosed), errors.Is(err, syscall.ECONNRESET):
 		return ClassClosed

@@ -67,52 +67,52 @@ const (
 var rateLimits = [events]Limit{LimitConnectionRate, LimitMessageRate, LimitRecipientRate, LimitAuthFailureRate, LimitHandshakeRate}
 
 func (s *Session) limited(limit Limit) {
-	if s.cfg.observer.Limited != nil {
-		s.guard("Observer.Limited", func() { s.cfg.observer.Limited(s, limit) })
+	if s.srv.cfg.observer.Limited != nil {
+		s.guard("Observer.Limited", func() { s.srv.cfg.observer.Limited(s, limit) })
 	}
 }
 
 func (s *Session) connected() {
-	if s.cfg.observer.Connected != nil {
-		s.guard("Observer.Connected", func() { s.cfg.observer.Connected(s) })
+	if s.srv.cfg.observer.Connected != nil {
+		s.guard("Observer.Connected", func() { s.srv.cfg.observer.Connected(s) })
 	}
 }
 
 // begin notes when a command began, if anybody wants to know.
 func (s *Session) begin(v verb) {
 	s.verb, s.atBoundary = v, false
-	if s.cfg.observer.Replied != nil {
+	if s.srv.cfg.observer.Replied != nil {
 		s.begun = s.elapsed()
 	}
 }
 
 func (s *Session) replied(verb string, r Reply, begun time.Duration) {
-	if s.cfg.observer.Replied != nil {
+	if s.srv.cfg.observer.Replied != nil {
 		took := s.elapsed() - begun
-		s.guard("Observer.Replied", func() { s.cfg.observer.Replied(s, verb, r, took) })
+		s.guard("Observer.Replied", func() { s.srv.cfg.observer.Replied(s, verb, r, took) })
 	}
 }
 
 func (s *Session) securedIn(took time.Duration, err error) {
-	if s.cfg.observer.Secured != nil {
-		s.guard("Observer.Secured", func() { s.cfg.observer.Secured(s, took, err) })
+	if s.srv.cfg.observer.Secured != nil {
+		s.guard("Observer.Secured", func() { s.srv.cfg.observer.Secured(s, took, err) })
 	}
 }
 
 func (s *Session) authenticated(x *Exchange, r Reply) {
-	if s.cfg.observer.Authenticated != nil {
-		s.guard("Observer.Authenticated", func() { s.cfg.observer.Authenticated(s, x.mechanism, x.who.User, r) })
+	if s.srv.cfg.observer.Authenticated != nil {
+		s.guard("Observer.Authenticated", func() { s.srv.cfg.observer.Authenticated(s, x.mechanism, x.who.User, r) })
 	}
 }
 
 func (s *Session) messageDone(r Reply, times MessageTimes) {
-	if s.cfg.observer.Message != nil {
-		s.guard("Observer.Message", func() { s.cfg.observer.Message(s, r, times) })
+	if s.srv.cfg.observer.Message != nil {
+		s.guard("Observer.Message", func() { s.srv.cfg.observer.Message(s, r, times) })
 	}
 }
 
 func (s *Session) ended() {
-	if s.cfg.observer.Ended != nil {
-		s.guard("Observer.Ended", func() { s.cfg.observer.Ended(s, s.reason) })
+	if s.srv.cfg.observer.Ended != nil {
+		s.guard("Observer.Ended", func() { s.srv.cfg.observer.Ended(s, s.reason) })
 	}
 }

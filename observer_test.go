@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -52,6 +53,14 @@ func TestObserverIsTold(t *testing.T) {
 			"[connected CONNECT 220 EHLO 250 MAIL 250 RCPT 250 limit recipients RCPT 452 QUIT 221 ended <nil>]"},
 		{"size", esmtp.Limits{MessageBytes: 10}, opening + "C: DATA\nS: 354 *\nC: 0123456789\nC: .\nS: 552 *\nC: QUIT\nS: 221 *\nclose",
 			"[connected CONNECT 220 EHLO 250 MAIL 250 RCPT 250 DATA 354 limit max_size failed data message a@me.example 552 0s 0s EOM 552 QUIT 221 ended <nil>]"},
+		{"a BDAT that can't be read", esmtp.Limits{}, opening + "C: BDAT x\nS: 501 *\nclose",
+			"[connected CONNECT 220 EHLO 250 MAIL 250 RCPT 250 failed out_of_step BDAT 501 ended esmtp: client is out of step]"},
+		{"a BDAT that is far too large", esmtp.Limits{MessageBytes: 10}, opening + "C: BDAT 1000000\nS: 552 *\nclose",
+			"[connected CONNECT 220 EHLO 250 MAIL 250 RCPT 250 limit max_size failed out_of_step BDAT 552 ended esmtp: client is out of step]"},
+		{"a broken BDAT", esmtp.Limits{}, opening + "C: BDAT\t5\nS: 500 *\nclose",
+			"[connected CONNECT 220 EHLO 250 MAIL 250 RCPT 250 failed out_of_step  500 ended esmtp: client is out of step]"},
+		{"HTTP", esmtp.Limits{}, "S: 220 *\nC: GET / HTTP/1.1\nS: 421 *\nclose", "[connected CONNECT 220 failed out_of_step  421 ended esmtp: client doesn't speak SMTP]"},
+		{"TLS", esmtp.Limits{}, "S: 220 *\nC| \\x16\\x03\\r\\n\nS: 500 *\nclose", "[connected CONNECT 220 failed out_of_step  500 ended esmtp: client doesn't speak SMTP]"},
 		{"a long line", esmtp.Limits{}, "S: 220 *\nC: NOOP " + strings.Repeat("x", 600) + "\nS: 500 *\nC: QUIT\nS: 221 *\nclose",
 			"[connected CONNECT 220 limit command_line NOOP 500 QUIT 221 ended <nil>]"},
 	} {
@@ -89,6 +98,28 @@ func TestObserverMayPanic(t *testing.T) {
 		Ended:     func(*esmtp.Session, error) { panic("no") },
 	}}
 	esmtptest.Run(t, srv, opening+"C: QUIT\nS: 221 *\nclose")
+}
+
+// The observer of the server that accepted a connection is told of all of it, and its rates of connections and handshakes hold.
+func TestSelectLeavesTheConnectionToItsServer(t *testing.T) {
+	var outer, inner heard
+	tlsOne, config := tlsServer(t)
+	chosen := &esmtp.Server{TLSConfig: tlsOne.TLSConfig, Rates: esmtp.Rates{Handshakes: 1, Connections: 1}, Observer: observe(&inner), TrustXCLIENT: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	srv := &esmtp.Server{Observer: observe(&outer), Select: func(*esmtp.Session) *esmtp.Server { return chosen }}
+	s := esmtptest.NewServer(t, srv)
+	for range 3 {
+		c := s.DialFrom(tcpAddr("10.0.0.1"))
+		c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...")
+		startTLS(t, c, config)
+		c.Run("C: EHLO a\nS: 250-*\nS: ...\nC: XCLIENT ADDR=192.0.2.1\nS: 220 *\nC: QUIT\nS: 221 *\nclose")
+	}
+	shutdown(t, srv)
+	if got, want := outer.String(), "[connected CONNECT 220 EHLO 250 STARTTLS 220 EHLO 250 XCLIENT 220 QUIT 221 ended <nil>"; !strings.HasPrefix(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := inner.String(); got != "[]" {
+		t.Errorf("the other observer was told %s", got)
+	}
 }
 
 // Another server's settings can be chosen for a connection, and all but the counts of connections are its.
@@ -156,7 +187,7 @@ func TestTranscriptHidesSecrets(t *testing.T) {
 			if reply := login(t, c, client, true); !strings.HasPrefix(reply, "235") {
 				t.Fatal(reply)
 			}
-			c.Run("C: " + plain + "\nS: 500 *\nC: AUTH PLAIN " + plain + "\nS: 503 *\nC: AUTH\tPLAIN " + plain + "\nS: 500 *\nC: MAIL FROM:<a@b>\nS: 250 *\nC: QUIT\nS: 221 *\nclose\nleave")
+			c.Run("C: AUTH " + plain + "\nS: 503 *\nC: AUTH PLAIN=" + plain + "\nS: 503 *\nC: " + plain + "\nS: 500 *\nC: AUTH PLAIN " + plain + "\nS: 503 *\nC: AUTH\tPLAIN " + plain + "\nS: 500 *\nC: MAIL FROM:<a@b>\nS: 250 *\nC: QUIT\nS: 221 *\nclose\nleave")
 		}
 	})
 	text := out.String()

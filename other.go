@@ -68,7 +68,7 @@ func (s *Session) doUnknown(name, arg []byte) {
 		}
 	}
 	if isHTTP(verb) {
-		s.reason = ErrNotSMTP
+		s.outOfStep(ErrNotSMTP)
 		s.reply(verbUnknown, s.signed(replyHTTP))
 		return
 	}

@@ -85,7 +85,7 @@ type Server struct {
 
 	// Select, if set, chooses whose settings a session has, before its handler is made: nil, or the same Server, for this one's. It sees the addresses and, if
 	// the connection is in TLS from the start, the state of that. Of the chosen Server all settings count but the limits and rates of connections
-	// and handshakes, and its own Select; it need not serve itself, and the session counts as this one's. It is called on the
+	// and handshakes, the Observer, and its own Select; it need not serve itself, and the session counts as this one's. It is called on the
 	// session's goroutine, once.
 	Select func(s *Session) *Server
 

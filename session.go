@@ -31,7 +31,7 @@ type Session struct {
 	over      bool       // nothing can be posted any more
 	posted    []any      // messages that wait for Posted
 	hasPosted atomic.Bool
-	woken     atomic.Bool // a deadline may have been another goroutine's doing
+	woken     bool // the deadline is another goroutine's doing; guarded by mu
 
 	in    input
 	out   []byte // replies not yet written

@@ -25,9 +25,9 @@ func (s *Session) doSTARTTLS(arg []byte) {
 	case s.in.pending():
 		// What came behind STARTTLS came in the clear, perhaps from somebody in between: it must not be taken for what the client
 		// says inside TLS (RFC 3207 §4.2; CVE-2011-0411).
+		s.outOfStep(ErrProtocol)
 		s.reply(verbSTARTTLS, replyTLSInjection)
-		s.reason = ErrProtocol
-	case s.overRate(eventHandshake, s.cfg.rates.Handshakes):
+	case s.overRate(eventHandshake, s.srv.cfg.rates.Handshakes):
 		s.reply(verbSTARTTLS, replyTLSTooFast)
 	default:
 		r := s.checkReply("STARTTLS", s.callSTARTTLS(), isSTARTTLS)

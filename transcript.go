@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 )
 
 // The transcript: at debug level every command and every reply is a line in the log, but for what may be a secret. That is all of an AUTH but
@@ -28,11 +30,23 @@ func (s *Session) noteCommand(v verb, line []byte) {
 	case verbUnknown:
 		text = fmt.Sprintf("%s (%d octets)", hidden, len(line))
 	case verbAUTH:
-		if words := bytes.Fields(line); len(words) > 2 {
-			text = fmt.Sprintf("%s %s %s", words[0], words[1], hidden)
-		}
+		text = s.maskAUTH(line)
 	}
 	s.Logger().Debug("command", "line", text)
+}
+
+// maskAUTH leaves of an AUTH the mechanism, if that is one that was offered: else it may be a response that came out of step.
+func (s *Session) maskAUTH(line []byte) string {
+	words := bytes.Fields(line)
+	switch offered, _ := s.Offers("AUTH"); {
+	case len(words) == 1:
+		return string(line)
+	case !slices.ContainsFunc(strings.Fields(offered), func(m string) bool { return equalFold(words[1], m) }):
+		return "AUTH " + hidden
+	case len(words) == 2:
+		return string(line)
+	}
+	return fmt.Sprintf("%s %s %s", words[0], words[1], hidden)
 }
 
 // noteReply writes a reply.

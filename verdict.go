@@ -88,7 +88,7 @@ func (t *Transaction) TakeVerdict() Verdict {
 // disposition, "sent", "held", "quarantined", "discarded", "consumed". A quarantine can refuse too, and so can who consumed the message.
 func (v Verdict) Outcome(r Reply) string {
 	switch {
-	case v.Disposition != Keep && (r.Code/100 == 2 || r.Code == v.Reply.Code):
+	case v.Disposition != Keep && (r.Code/100 == 2 || !v.Reply.IsZero() && r.Code == v.Reply.Code):
 		return [...]string{"accepted", "sent", "held", "quarantined", "discarded", "consumed"}[v.Disposition]
 	case r.Code/100 == 2:
 		return "accepted"

@@ -71,7 +71,7 @@ func (s *Session) doXCLIENT(arg []byte) {
 	if !fewEnough {
 		s.limited(LimitConnectionsPerAddress)
 	}
-	fewEnough = fewEnough && !s.overRate(eventConnection, s.cfg.rates.Connections)
+	fewEnough = fewEnough && !s.overRate(eventConnection, s.srv.cfg.rates.Connections)
 	s.introduce(x.helo, x.proto == "ESMTP")
 	s.mu.Lock()
 	if s.user = x.login; x.login != "" {

@@ -2,7 +2,10 @@ package metrics
 
 import (
 	"crypto/tls"
+	"errors"
 	"strconv"
+
+	"github.com/caddy-esmtp/esmtp"
 )
 
 // verbs are the labels of verbs. The first one stands for all others.
@@ -68,6 +71,17 @@ func resultIndex(code int) int {
 
 // verdicts are what [esmtp.Verdict.Outcome] can say.
 var verdicts = [...]string{"accepted", "refused_temporarily", "refused_permanently", "sent", "held", "quarantined", "discarded", "consumed"}
+
+// class is the label of what went wrong: as in [esmtp.ErrorClass], but for two that are worth watching by themselves.
+func class(e esmtp.SessionError) string {
+	switch {
+	case errors.Is(e.Err, esmtp.ErrNotSMTP):
+		return "not_smtp"
+	case errors.Is(e.Err, esmtp.ErrEarlyTalker):
+		return "early_talker"
+	}
+	return e.Class.String()
+}
 
 // tlsVersion is the label of a version, as crypto/tls numbers them.
 func tlsVersion(version uint16) string {

@@ -111,7 +111,7 @@ func (srv *server) limited(s *esmtp.Session, limit esmtp.Limit) {
 }
 
 func (srv *server) failed(_ *esmtp.Session, e esmtp.SessionError) {
-	srv.m.errors.WithLabelValues(srv.name, e.Class.String()).Inc()
+	srv.m.errors.WithLabelValues(srv.name, class(e)).Inc()
 }
 
 // ended counts, beside the time, what only the reason tells.
@@ -120,12 +120,7 @@ func (srv *server) ended(s *esmtp.Session, err error) {
 	switch {
 	case errors.Is(err, esmtp.ErrTooMany):
 		srv.refused("too_many")
-	case errors.Is(err, esmtp.ErrNotSMTP):
-		srv.m.errors.WithLabelValues(srv.name, "not_smtp").Inc()
-	case errors.Is(err, esmtp.ErrEarlyTalker):
-		srv.m.errors.WithLabelValues(srv.name, "early_talker").Inc()
-		if s.HELO() == "" {
-			srv.refused("early_talker")
-		}
+	case errors.Is(err, esmtp.ErrEarlyTalker) && s.HELO() == "":
+		srv.refused("early_talker")
 	}
 }
