@@ -28,6 +28,8 @@ type attempt struct {
 	lacking error // what the last host lacked, as long as all lacked something
 	reached bool  // a host lacked nothing
 	damaged bool  // the body is: the item is no longer ours
+	broken  error // the envelope is: somebody has to look at it
+	direct  bool  // the way is that of the recipients' domain, and not one that the operator has chosen
 	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
 
@@ -59,15 +61,11 @@ const (
 // attempt tries to deliver an item, and returns what became of it.
 func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	a := &attempt{r: r, item: item, begun: time.Now(), last: Attempt{Item: item}}
-	if err := a.read(); err != nil {
-		a.decide(failed, esmtp.Deny(554, 5, 6, 0, "message can't be read any more"), "", err)
-		return a
-	}
-	if a.decided() || a.tooLate() {
+	if a.broken = a.read(); a.broken != nil || a.decided() || a.tooLate() {
 		return a
 	}
 	a.walk(ctx)
-	if !a.decided() && ctx.Err() == nil {
+	if ctx.Err() == nil {
 		a.giveUp()
 	}
 	return a
@@ -152,26 +150,36 @@ func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
 			if len(rule.Hops) > 0 {
 				return rule.Hops, rule.TLS, nil
 			}
-			hop, err := route.Direct(domain)
+			hop, err := a.directly(domain)
 			return []route.Hop{hop}, rule.TLS, err
 		}
 	}
 	if len(a.r.NextHops) > 0 {
 		return a.r.NextHops, a.r.Level, nil
 	}
-	hop, err := route.Direct(domain)
+	hop, err := a.directly(domain)
 	return []route.Hop{hop}, a.r.Level, err
+}
+
+func (a *attempt) directly(domain string) (route.Hop, error) {
+	a.direct = true
+	return route.Direct(domain)
 }
 
 // try tries one hop: a connection that is there, then its hosts in their order. After it some recipients may be undecided: the next hop is
 // for them.
 func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level) {
-	key := poolKey{hop, level, a.from.RequireTLS()}
+	level = a.r.least(hop, level)
+	key := poolKey{hop, level, a.requireTLS()}
 	a.last.Hop = hop.String()
 	for conn := a.r.pool.take(key); conn != nil; conn = a.r.pool.take(key) {
 		a.last.Reused = true
-		if a.send(ctx, key, conn); a.decided() || ctx.Err() != nil {
+		kept := a.send(ctx, key, conn)
+		if a.decided() || ctx.Err() != nil {
 			return
+		}
+		if kept { // its server lacks something, and it would be the next to be taken
+			break
 		}
 	}
 	a.last.Reused = false
@@ -201,18 +209,34 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	}
 }
 
-// send sends the message to those that are undecided, over a connection.
-func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) {
+// least is the least protection of a hop. A password is for the server that it is meant for, and not for whoever answers in its place.
+func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
+	if level != tlspolicy.Opportunistic || r.Auth == nil || hop.Path != "" {
+		return level
+	}
+	if auth := r.Auth(hop); auth == nil || auth.AllowInsecure {
+		return level
+	}
+	return tlspolicy.Verified
+}
+
+// requireTLS reports whether the message asks for TLS all the way. For a report that is only a wish (RFC 8689 §5).
+func (a *attempt) requireTLS() bool {
+	return !a.from.IsNull() && (a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0)
+}
+
+// send sends the message to those that are undecided, over a connection. It reports whether the pool has the connection again.
+func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {
 	body, err := a.r.Spool.OpenBody(ctx, a.item)
 	if err != nil {
 		a.r.pool.give(key, conn)
 		a.unreadable(err)
-		return
+		return true
 	}
 	defer body.Close()
 	watched := &reader{ReadSeekCloser: body}
 	m := a.message(key.hop, watched)
-	result, err := conn.Send(ctx, m)
+	result, _ := conn.Send(ctx, m) // its error is that of a recipient
 	a.last.Host = conn.host
 	if state := conn.TLS(); state != nil {
 		a.last.TLS = tlsVersion(state.Version)
@@ -221,14 +245,15 @@ func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) {
 	if watched.err != nil { // it was our own disk
 		conn.Close()
 		a.unreadable(watched.err)
-		return
+		return false
 	}
-	a.sort(conn, m, result, err)
-	if conn.Usable() {
-		a.r.pool.give(key, conn)
-	} else {
+	a.sort(conn, result)
+	if !conn.Usable() {
 		conn.Close()
+		return false
 	}
+	a.r.pool.give(key, conn)
+	return true
 }
 
 // message is what is to be sent to those that are undecided.
@@ -236,7 +261,7 @@ func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
 	m := &smtpclient.Message{
 		From: a.from, Body: body, Size: a.item.Size,
 		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
-		RequireTLS: a.item.Needs&spool.NeedsRequireTLS != 0,
+		RequireTLS: a.requireTLS(),
 		Deadline:   a.by,
 	}
 	switch {

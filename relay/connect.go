@@ -60,7 +60,7 @@ func (a *attempt) policy(ctx context.Context, host route.Host, level tlspolicy.L
 	if host.Hop.Path != "" && level == tlspolicy.Opportunistic {
 		return tlspolicy.Policy{Mode: tlspolicy.Never}, nil // nobody is in between
 	}
-	return policies.For(ctx, host.Peer, level, a.needsTLS())
+	return policies.For(ctx, host.Peer, level, a.requireTLS())
 }
 
 // options are for the client.

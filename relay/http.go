@@ -7,7 +7,6 @@ import (
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
-	"github.com/caddy-esmtp/esmtp/spool"
 )
 
 // isURL reports whether a next hop is a program on the web.
@@ -23,7 +22,7 @@ func (a *attempt) post(ctx context.Context) {
 			return
 		}
 		a.last.Hop = redacted(url)
-		if a.needsTLS() && !strings.EqualFold(url[:len("https:")], "https:") {
+		if a.requireTLS() && !strings.EqualFold(url[:len("https:")], "https:") {
 			a.note(replyInTheClear, "", nil)
 			a.lacking = replyInTheClear
 			continue
@@ -34,10 +33,6 @@ func (a *attempt) post(ctx context.Context) {
 
 // replyInTheClear is for a message that is to stay in TLS (RFC 8689 §5).
 var replyInTheClear = esmtp.Deny(550, 5, 7, 30, "the web server can't be reached in TLS")
-
-func (a *attempt) needsTLS() bool {
-	return a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0
-}
 
 // postTo posts the message for those that are undecided.
 func (a *attempt) postTo(ctx context.Context, url string) {

@@ -66,7 +66,7 @@ func TestRecipientsAreSortedByWhatTheHopSays(t *testing.T) {
 		}}, accepted: 1, fail: 1, later: 1, dials: 1},
 		{name: "message refused", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(554, 5, 7, 1, "spam") }}, fail: 3, dials: 1},
 		{name: "message deferred", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Deny(451, 4, 7, 1, "grey") }}, later: 3, dials: 1},
-		{name: "lost in the end: next host", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Drop }}, accepted: 3, dials: 2, second: 1},
+		{name: "lost in the end: perhaps it has arrived", servers: []string{"first", "second"}, first: &nextHops{eom: func(int) esmtp.Reply { return esmtp.Drop }}, later: 3, dials: 1},
 		{name: "all dead", servers: []string{"", ""}, later: 3, dials: 2},
 	} {
 		t.Run(test.name, func(t *testing.T) {

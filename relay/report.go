@@ -46,16 +46,17 @@ func (a *attempt) markTold() {
 	}
 }
 
-// tellLater takes the report back, for which there is no room: those who failed are kept until there is.
-func (a *attempt) tellLater(now time.Time) {
+// tellLater takes the report back, which could not be kept: those who failed are until it can. warned is when the sender was told of the delay
+// before.
+func (a *attempt) tellLater(now, warned time.Time) {
 	for _, i := range a.told {
 		a.item.Recipients[i].State = spool.Failed
 	}
-	a.item.Warned = time.Time{}
+	a.item.Warned = warned
 	a.item.State, a.item.Due = spool.Queued, now.Add(roomTime)
 }
 
-// roomTime is when to look whether there is room for a report again.
+// roomTime is when to try again to keep a report.
 const roomTime = 5 * time.Minute
 
 // late reports whether it is time to tell the sender that the message is late.

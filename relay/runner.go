@@ -108,19 +108,22 @@ func (r *Relay) work(ctx context.Context, item *spool.Item) {
 	if r.held(item) {
 		return
 	}
-	ctx, stop := r.keepLease(ctx, item)
-	a := r.attempt(ctx, item)
-	stop()
-	if ctx.Err() != nil && !a.decided() { // it was cut off
+	leased, release := r.keepLease(ctx, item)
+	a := r.attempt(leased, item)
+	release()
+	switch {
+	case a.broken != nil:
+		r.log.Error("an item can't be read", "item", item.ID.String(), "error", a.broken)
+		r.settle(item, nil, func(it *spool.Item) { r.freeze(it, "its envelope can't be read: "+a.broken.Error()) })
+	case a.damaged: // the spool has set it aside
+	case !a.decided() && !a.accepted(): // it was cut off
 		if err := r.Spool.Return(context.WithoutCancel(ctx), item); err != nil && !errors.Is(err, spool.ErrLeaseLost) {
 			r.log.Error("giving an item back to the spool", "item", item.ID.String(), "error", err)
 		}
-		return
+	default:
+		a.giveUp()
+		r.finish(a)
 	}
-	if a.damaged {
-		return // the spool has set it aside
-	}
-	r.finish(a)
 }
 
 // keepLease renews the lease of an item, so that an attempt may take as long as the next hop does. The context ends if that fails: somebody else

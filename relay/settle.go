@@ -48,7 +48,9 @@ func (r *Relay) finish(a *attempt) {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
 		kept.Tried, kept.Reply = now, rcpt.reply.Error()
-		item.LastError = kept.Reply
+		if a.last.Reply = kept.Reply; rcpt.fate != accepted {
+			item.LastError = kept.Reply
+		}
 		switch rcpt.fate {
 		case accepted:
 			kept.State = spool.Accepted
@@ -67,16 +69,33 @@ func (r *Relay) finish(a *attempt) {
 	} else {
 		a.postpone(now)
 	}
-	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
+	a.last.Took = time.Since(a.begun)
 	r.logAttempt(a)
-	if err := r.settle(item, a.reports(now), nil); errors.Is(err, spool.ErrFull) {
-		a.tellLater(now)
-		r.settle(item, nil, nil)
-	}
+	r.record(a, now)
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
 }
+
+// record settles the item of an attempt. If that fails it tries again for a moment, without the report: what is forgotten here is delivered twice.
+func (r *Relay) record(a *attempt, now time.Time) {
+	warned := a.item.Warned
+	reports := a.reports(now)
+	err := r.settle(a.item, reports, nil)
+	for tries := 0; err != nil && tries < maxSettles && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrClosed); tries++ {
+		if len(reports) > 0 && !errors.Is(err, spool.ErrItem) { // one that can't be kept is no reason to keep the message for ever
+			a.tellLater(now, warned)
+		}
+		reports = nil
+		if !errors.Is(err, spool.ErrFull) {
+			time.Sleep(pause)
+		}
+		err = r.settle(a.item, nil, nil)
+	}
+}
+
+// maxSettles is how often settling is tried again.
+const maxSettles = 3
 
 // overrule asks OnFailure about those that were not accepted.
 func (a *attempt) overrule() {
@@ -88,7 +107,7 @@ func (a *attempt) overrule() {
 		if rcpt.fate != failed && rcpt.fate != later {
 			continue
 		}
-		switch a.r.OnFailure(a.item, Failure{Recipient: rcpt.to, Reply: rcpt.reply, Host: rcpt.host, Err: rcpt.err}) {
+		switch a.askFate(Failure{Recipient: rcpt.to, Reply: rcpt.reply, Host: rcpt.host, Err: rcpt.err}) {
 		case Permanent:
 			rcpt.fate = failed
 		case Later:
@@ -97,6 +116,17 @@ func (a *attempt) overrule() {
 			rcpt.fate = done
 		}
 	}
+}
+
+// askFate is OnFailure. If that panics the recipient is tried again; those that have the message are not to get it twice for it.
+func (a *attempt) askFate(f Failure) (fate Fate) {
+	defer func() {
+		if p := recover(); p != nil {
+			a.r.logPanic(a.item, p)
+			fate = Later
+		}
+	}()
+	return a.r.OnFailure(a.item, f)
 }
 
 // postpone says when those that remain are tried again: not later than they expire, and then they have failed.

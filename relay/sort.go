@@ -13,14 +13,22 @@ import (
 
 // What the next hop said is sorted as follows. Accepted is accepted. 5xx to a recipient, or to the message, is for good: other hops
 // are not asked. 4xx is tried again at another time, from the first hop on. If the connection broke, or the server makes no sense, the next host is
-// tried at once, for those recipients about whom nothing is known; a host that lacks what the message needs is passed over in the same way.
+// tried at once, for those recipients about whom nothing is known; but not after the end of the message, which the server may have taken. A host that lacks what the message needs is passed over in the same way.
 
 // replyLost is for those that nothing is known of.
 var replyLost = esmtp.Deny(451, 4, 4, 1, "no answer from the next host")
 
+// replyConfig is for a next hop that was set and can't be found (RFC 3463 §3.4).
+var replyConfig = esmtp.Deny(451, 4, 3, 5, "the next host can't be found for now")
+
 // decided reports whether something is known of every recipient.
 func (a *attempt) decided() bool {
 	return !slices.ContainsFunc(a.rcpts, func(r recipient) bool { return r.fate == undecided })
+}
+
+// accepted reports whether some recipient has the message.
+func (a *attempt) accepted() bool {
+	return slices.ContainsFunc(a.rcpts, func(r recipient) bool { return r.fate == accepted })
 }
 
 // decide sets the fate of all that are undecided.
@@ -41,9 +49,13 @@ func (a *attempt) note(reply esmtp.Reply, host string, err error) {
 	}
 }
 
-// refuse takes an error of ours, from the look-up of a hop: one for good is the same from all hops.
+// refuse takes an error of ours, from the look-up of a hop. For the recipients' own domain one for good is for good; a hop that the operator has
+// chosen is there again when the configuration or the DNS is put right.
 func (a *attempt) refuse(err error) {
 	reply := esmtp.ReplyOf(err)
+	if reply.Code/100 == 5 && !a.direct {
+		reply = replyConfig
+	}
 	if reply.Code/100 == 5 {
 		a.decide(failed, reply, "", err)
 		return
@@ -66,7 +78,7 @@ func (a *attempt) missed(host string, err error) {
 	} else {
 		a.reached = true
 		if reply.Code/100 == 5 { // a host that doesn't greet us may have a friendlier neighbour
-			reply.Code = 400 + reply.Code%100
+			reply.Code, reply.Enh[0] = 400+reply.Code%100, min(reply.Enh[0], 4)
 		}
 	}
 	a.note(reply, said, err)
@@ -82,7 +94,7 @@ func lacks(err error) bool {
 }
 
 // sort takes the result of a message that was sent.
-func (a *attempt) sort(conn *conn, m *smtpclient.Message, result *smtpclient.Result, err error) {
+func (a *attempt) sort(conn *conn, result *smtpclient.Result) {
 	next := 0
 	for i := range a.rcpts {
 		r := &a.rcpts[i]
@@ -110,19 +122,29 @@ func (a *attempt) sortOne(r *recipient, conn *conn, o smtpclient.Outcome, result
 	case smtpclient.Permanent:
 		r.fate = failed
 	case smtpclient.Temporary:
-		a.reached = true
-		r.fate = later
+		if a.reached = true; !a.leftUs(e) {
+			r.fate = later
+		}
 	case smtpclient.MissingRequirement:
 		a.lacking = e
 		if e.Reply.Code/100 != 5 {
 			a.reached = true
 		}
 	default:
-		a.reached = true // undecided: there is another host
+		if a.reached = true; errors.Is(e, smtpclient.ErrNoAnswer) {
+			r.fate = later // it may have the message: another host would make it two (RFC 1047)
+		}
+		// else undecided: there is another host
 	}
 }
 
-// giveUp ends the attempt for those that no host has answered for. If every host lacked what the message needs it fails: that will not change.
+// leftUs reports whether the server has ended a connection that was there already: it says 421 to those that waited, or had enough messages
+// (RFC 5321 §3.8), and takes this message on a new one.
+func (a *attempt) leftUs(e *smtpclient.Error) bool {
+	return a.last.Reused && e.Reply.Code == 421 && e.Verb != "message" && e.Verb != "BDAT"
+}
+
+// giveUp ends the attempt for those that no host has answered for, if there are any. If every host lacked what the message needs it fails: that will not change.
 func (a *attempt) giveUp() {
 	for i := range a.rcpts {
 		r := &a.rcpts[i]

@@ -114,9 +114,12 @@ func (w *DataWriter) end(last bool) (replies []esmtp.Reply, err error) {
 		return nil, w.fail(err)
 	}
 	replies, err = w.receive()
-	if w.c.err == nil && last {
+	switch e := asError(err, w.verb); {
+	case w.c.err == nil && last:
 		w.c.completed++
 		w.c.endMail()
+	case last && e != nil && e.Local:
+		e.Err = fmt.Errorf("%w: %w", ErrNoAnswer, e.Err)
 	}
 	return replies, w.close(err)
 }

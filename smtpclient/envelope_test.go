@@ -141,6 +141,7 @@ func TestWhatAMessageNeeds(t *testing.T) {
 		{"8 bit", smtpclient.Message{To: paths(t, "a@x.example"), Type: esmtp.Body8BitMIME}, nil, []string{"8BITMIME"}, smtpclient.MissingRequirement, "5.6.3"},
 		{"binary", smtpclient.Message{To: paths(t, "a@x.example"), Type: esmtp.BodyBinaryMIME}, nil, []string{"BINARYMIME"}, smtpclient.MissingRequirement, "5.6.3"},
 		{"requiretls in the clear", smtpclient.Message{To: paths(t, "a@x.example"), RequireTLS: true}, nil, nil, smtpclient.MissingRequirement, "5.7.10"},
+		{"requiretls of a report", smtpclient.Message{From: path(t, "", "REQUIRETLS"), To: paths(t, "a@x.example")}, nil, nil, 0, ""},
 		{"too big", smtpclient.Message{To: paths(t, "a@x.example"), Size: 1 << 50}, nil, nil, smtpclient.Permanent, "5.3.4"},
 		{"by, returned", smtpclient.Message{From: path(t, "a@x.example", "BY=10;R"), To: paths(t, "a@x.example")}, nil, nil, smtpclient.MissingRequirement, "5.4.7"},
 		{"by, over", smtpclient.Message{From: path(t, "a@x.example", "BY=10;R"), To: paths(t, "a@x.example"), Deadline: time.Now()}, []string{"DELIVERBY"}, nil, smtpclient.Permanent, "5.4.7"},

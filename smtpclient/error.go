@@ -90,6 +90,10 @@ var (
 	// Err8Bit is a message with octets over 127 for a server without 8BITMIME, or with such header fields for one without SMTPUTF8.
 	Err8Bit = errors.New("message has octets that the server can't take")
 
+	// ErrNoAnswer is a message that was sent to its end, and no reply came that makes sense: the server may have taken it, and to send it
+	// at once to another would make it two (RFC 1047).
+	ErrNoAnswer = errors.New("no answer to the whole message")
+
 	// ErrSize is a message with more or fewer octets than [Message.Size] said. It was not sent.
 	ErrSize = errors.New("message is not of the size that was declared")
 

@@ -31,7 +31,8 @@ type Message struct {
 	// UTF8 says that there are octets over 127 in the header, so that the message needs SMTPUTF8 whatever its addresses.
 	UTF8 bool
 
-	// RequireTLS asks for REQUIRETLS, as the parameter of From does: verified TLS, and a server that goes on so.
+	// RequireTLS asks for REQUIRETLS, as the parameter of From does: verified TLS, and a server that goes on so. With the null path
+	// that parameter is only a wish.
 	RequireTLS bool
 
 	// Deadline is when the time of From's BY parameter is over: it counts from when the message came (RFC 2852 §4.1.2). By default

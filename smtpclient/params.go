@@ -99,10 +99,12 @@ func (c *Conn) planUTF8(m *Message, p *plan) error {
 	return nil
 }
 
-// planTLS keeps a message that asks for it in TLS (RFC 8689 §4.2.1).
+// planTLS keeps a message that asks for it in TLS (RFC 8689 §4.2.1). A report is not to be lost for it (§5).
 func (c *Conn) planTLS(m *Message, p *plan) error {
 	switch {
 	case !m.RequireTLS && !m.From.RequireTLS():
+		return nil
+	case !m.RequireTLS && m.From.IsNull() && (!c.Verified() || !c.offers("REQUIRETLS")):
 		return nil
 	case !c.Verified():
 		return missing("MAIL", replyUnverified)

@@ -81,7 +81,7 @@ func (l *lanes) claim(ids []ID) (got []ID) {
 	return got
 }
 
-// settling checks the lease of an item and stops its clock. After that it ends with release only.
+// settling checks the lease of an item and stops its clock. After that it ends with release, or goes on with unsettle.
 func (l *lanes) settling(it *Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -91,6 +91,20 @@ func (l *lanes) settling(it *Item) error {
 	}
 	le.until = time.Time{}
 	return nil
+}
+
+// unsettle starts the clock of a lease again, after settling failed: its holder can try again until then.
+func (l *lanes) unsettle(id ID, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	le := l.leased[id]
+	if le == nil {
+		return
+	}
+	le.until = until
+	if l.expiry.IsZero() || until.Before(l.expiry) {
+		l.expiry = until
+	}
 }
 
 // unclaim gives back what claim got, unless PostgreSQL has leased it meanwhile: then the change was refused.

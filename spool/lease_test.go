@@ -3,11 +3,13 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -235,6 +237,40 @@ func TestReportsAreCommittedWithTheItemOrNotAtAll(t *testing.T) {
 		items, _, err := s.List(ctx, Filter{})
 		if err != nil || len(items) != 2 || items[0].Parent != id || read(t, s, items[0]) != "bounce" || read(t, s, items[1]) != big {
 			t.Errorf("%v, %v", items, err)
+		}
+	})
+}
+
+// What could not be settled is not leased again at once, which would deliver it as often as the machine can: whoever has it can settle it once
+// more.
+func TestWhatCanNotBeSettledStaysOnLease(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		put(t, s, "text", newItem("example.net", 1))
+		s.Close()
+		s = openTest(t, url, nil)
+		commit, broken := s.commit, atomic.Bool{}
+		s.commit = func(ctx context.Context, tx *tx) error {
+			if broken.Load() {
+				return failure{failConn, errors.New("fsync: input/output error")}
+			}
+			return commit(ctx, tx)
+		}
+		it := lease(t, s, LeaseOptions{})[0]
+		it.State, it.Due = Queued, time.Now().Add(time.Hour)
+		broken.Store(true)
+		if err := s.Settle(t.Context(), it); err == nil {
+			t.Fatal("settled without a disk")
+		}
+		broken.Store(false)
+		if again := lease(t, s, LeaseOptions{}); len(again) != 0 {
+			t.Fatalf("got %v at once", again[0].ID)
+		}
+		if err := s.Settle(t.Context(), it); err != nil {
+			t.Fatal(err)
+		}
+		if again := lease(t, s, LeaseOptions{}); len(again) != 0 {
+			t.Errorf("got %v before it is due", again[0].ID)
 		}
 	})
 }

@@ -3,11 +3,15 @@ package spool
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 )
 
 const updateItem = "UPDATE spool_item SET state = ?, priority = ?, due = ?, lease = 0, route = ?, data = ? WHERE id = ? AND lease = ?"
+
+// settleAgain is how long an item stays on lease that could not be settled.
+const settleAgain = time.Minute
 
 // Settle implements [Spool].
 func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
@@ -42,13 +46,17 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 	for _, r := range reports {
 		r.Draft.end(err)
 	}
-	key := s.lanes.laneOf(it)
-	s.lanes.release(it.ID)
-	if err != nil {
-		// It is on disk as it was. With PostgreSQL the lease ends by itself.
+	switch {
+	case errors.Is(err, ErrLeaseLost):
+		key := s.lanes.laneOf(it)
+		s.lanes.release(it.ID)
 		s.lanes.add(key, position{id: it.ID})
 		return err
+	case err != nil: // it is on disk as it was: to lease it at once would only deliver it once more
+		s.lanes.unsettle(it.ID, time.Now().Add(settleAgain))
+		return err
 	}
+	s.lanes.release(it.ID)
 	s.settled(it)
 	for _, r := range reports {
 		s.queued(r.Items)

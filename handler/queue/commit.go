@@ -68,6 +68,9 @@ func (l *layer) items(s *esmtp.Session, v esmtp.Verdict) (items []*spool.Item, e
 		envelopes = []esmtp.Envelope{{From: s.Transaction().From(), To: own}}
 	}
 	for _, e := range envelopes {
+		if len(e.To) == 0 && len(v.Envelopes) > 0 {
+			return nil, errNoRecipient
+		}
 		if len(e.NextHops) == 0 {
 			e.NextHops = l.queue.NextHops
 		}
@@ -84,6 +87,9 @@ func (l *layer) items(s *esmtp.Session, v esmtp.Verdict) (items []*spool.Item, e
 	}
 	return items, nil
 }
+
+// errNoRecipient is a mistake of a layer above: to keep nothing is what Discard is for.
+var errNoRecipient = errors.New("queue: an envelope to be sent has no recipient")
 
 // split tells recipients that are to get the message from those for whom a layer above has failed. Where the client gets a reply for each it hears of those
 // itself; where it gets one for all it is told by a report, unless all have failed: then that one says so.

@@ -94,8 +94,11 @@ func (l *layer) HEADER(s *esmtp.Session, name, value string) esmtp.Reply {
 		}
 	}
 	field := s.Field(name, value)
-	if l.needs&spool.NeedsUTF8 == 0 && has8Bit(field) {
-		l.needs |= spool.NeedsUTF8 | spool.Needs8Bit // RFC 6532
+	if l.needs&spool.Needs8Bit == 0 && has8Bit(field) {
+		l.needs |= spool.Needs8Bit
+		if s.Transaction().From().SMTPUTF8() { // RFC 6532; who didn't ask for it sends what servers have always passed on
+			l.needs |= spool.NeedsUTF8
+		}
 	}
 	return l.write(s, field)
 }

@@ -185,6 +185,10 @@ func TestObeysVerdicts(t *testing.T) {
 			return esmtp.Reply{}
 		}, "250 *", "queued <list@example.org> example.net [] m1@example.net\nqueued <list@example.org> example.com [] m2@example.com\n" +
 			"queued <> lmtp://127.0.0.1:24 [lmtp://127.0.0.1:24 127.0.0.1] archive@example.org"},
+		{"send to nobody", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().Send(esmtp.Envelope{From: path("list@example.org")})
+			return esmtp.Reply{}
+		}, "451 4.3.0 *", ""},
 		{"one failed: it is reported by mail", func(s *esmtp.Session) esmtp.Reply {
 			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
 			return esmtp.Reply{}
@@ -242,6 +246,7 @@ func TestNeedsAreFoundInTheMessage(t *testing.T) {
 	}{
 		{"plain", "", "C: hi", 0},
 		{"8-bit, though not declared", "", "C: Subject: x\nC:\nC: grüße", spool.Needs8Bit},
+		{"an 8-bit header, though not declared", "", "C: Subject: grüße\nC:\nC: x", spool.Needs8Bit},
 		{"a header in UTF-8", " SMTPUTF8", "C: Subject: grüße\nC:\nC: x", spool.NeedsUTF8 | spool.Needs8Bit},
 		{"SMTPUTF8 that needs none", " SMTPUTF8", "C: Subject: x\nC:\nC: x", 0},
 	} {
