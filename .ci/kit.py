@@ -102,10 +102,10 @@ class Caddy:
 
 
 class Sink:
-    """A next hop: an SMTP server that keeps what it is given, as (sender, recipients, text)."""
+    """A next hop: an SMTP server that keeps what it is given, as (sender, recipients, text). While refuses is true it takes nothing."""
 
     def __init__(self):
-        self.lock, self.messages = threading.Lock(), []
+        self.lock, self.messages, self.refuses = threading.Lock(), [], False
         sink = self
 
         class Session(socketserver.StreamRequestHandler):
@@ -126,6 +126,9 @@ class Sink:
 
     def session(self, rfile, wfile):
         replies = {b"EHLO": b"250-sink.example\r\n250-PIPELINING\r\n250 8BITMIME\r\n", b"QUIT": b"221 bye\r\n"}
+        if self.refuses:
+            wfile.write(b"421 4.3.2 not now\r\n")
+            return
         wfile.write(b"220 sink.example ESMTP\r\n")
         sender, rcpts = None, []
         for line in rfile:
@@ -135,6 +138,8 @@ class Sink:
             elif verb == b"RCPT":
                 rcpts.append(address(line))
             elif verb == b"DATA":
+                if self.refuses:
+                    return
                 wfile.write(b"354 go on\r\n")
                 text = read_data(rfile)
                 if text is None:
@@ -180,7 +185,7 @@ def split_trace(text):
 def text_of(tag):
     """The message with this tag: it can be told whole from the tag alone."""
     r = random.Random(tag)
-    size = r.choice((r.randrange(2000), r.randrange(20000), 100000 + r.randrange(300000) if r.random() < 0.1 else 10))
+    size = r.randrange(100000, 400000) if r.random() < 0.1 else r.randrange(10000)
     block = bytes(r.choice(b"abcdefghijklmnopqrstuvwxyz....\xc3 ") for _ in range(70)) + b"\r\n.\r\n"
     body = (block * (size // len(block) + 1))
     return f"From: ann@client.example\r\nTo: bob@example.net\r\nSubject: {tag}\r\n\r\n".encode() + body + tag.encode() + b"\r\n"
@@ -194,7 +199,8 @@ def tag_of(text):
 def is_whole(text):
     """Whether a message that has come through one server of ours is the one that its tag says."""
     trace, content = split_trace(text)
-    return len(trace.get(b"received", [])) == 1 and content == text_of(tag_of(content))
+    tag = tag_of(content)
+    return len(trace.get(b"received", [])) == 1 and tag is not None and content == text_of(tag)
 
 
 def http(url, data=None, content_type="text/caddyfile"):
