@@ -1,4 +1,4 @@
-"""What the scripts here share: checks, free ports, a Caddy that can be killed and started again, and a next hop that keeps what it gets."""
+"""What the scripts here share: checks, free ports, a Caddy that can be killed and started again, and a next hop that takes down what it gets."""
 import os
 import random
 import re
@@ -102,10 +102,10 @@ class Caddy:
 
 
 class Sink:
-    """A next hop: an SMTP server that keeps what it is given, as (sender, recipients, text). While refuses is true it takes nothing."""
+    """A next hop: an SMTP server that takes down the tags of what it is given, and what is not whole. While refuses is true it takes nothing."""
 
     def __init__(self):
-        self.lock, self.messages, self.refuses = threading.Lock(), [], False
+        self.tags, self.broken, self.refuses = [], [], False
         sink = self
 
         class Session(socketserver.StreamRequestHandler):
@@ -130,31 +130,24 @@ class Sink:
             wfile.write(b"421 4.3.2 not now\r\n")
             return
         wfile.write(b"220 sink.example ESMTP\r\n")
-        sender, rcpts = None, []
         for line in rfile:
             verb = line[:4].upper()
-            if verb == b"MAIL":
-                sender, rcpts = address(line), []
-            elif verb == b"RCPT":
-                rcpts.append(address(line))
-            elif verb == b"DATA":
+            if verb == b"DATA":
                 if self.refuses:
                     return
                 wfile.write(b"354 go on\r\n")
                 text = read_data(rfile)
                 if text is None:
                     return
-                with self.lock:
-                    self.messages.append((sender, rcpts, text))
+                self.keep(text)
             wfile.write(replies.get(verb, b"250 ok\r\n"))
 
-    def count(self):
-        with self.lock:
-            return len(self.messages)
-
-
-def address(line):
-    return line[line.index(b"<") + 1:line.index(b">")].decode()
+    def keep(self, text):
+        tag = whole_tag(text)
+        if tag is None:
+            self.broken.append(text[:300])
+        else:
+            self.tags.append(tag)
 
 
 def read_data(rfile):
@@ -196,11 +189,11 @@ def tag_of(text):
     return match and match.group(1).decode()
 
 
-def is_whole(text):
-    """Whether a message that has come through one server of ours is the one that its tag says."""
+def whole_tag(text):
+    """The tag of a message that has come through one server of ours, or None if it is not the one that its tag says."""
     trace, content = split_trace(text)
     tag = tag_of(content)
-    return len(trace.get(b"received", [])) == 1 and tag is not None and content == text_of(tag)
+    return tag if len(trace.get(b"received", [])) == 1 and tag and content == text_of(tag) else None
 
 
 def http(url, data=None, content_type="text/caddyfile"):
