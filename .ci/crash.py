@@ -11,7 +11,6 @@ import itertools
 import os
 import random
 import smtplib
-import socket
 import subprocess
 import threading
 import time
@@ -116,8 +115,9 @@ def verdict(ledger, sink, caddy, *expected):
     check("nothing went wrong in the log", not caddy.wrong(*expected), caddy.wrong(*expected)[:5])
 
 
-def drained(sink, quiet=3):
-    """Waits until nothing has come for some seconds."""
+def drained(sink, ledger, quiet=2):
+    """Waits until all that got 250 has come, and then until nothing has come for some seconds."""
+    wait_for("the queue drains", lambda: ledger.acked <= set(sink.tags), 300, lambda: sorted(ledger.acked - set(sink.tags))[:5])
     last, since = -1, time.monotonic()
 
     def condition():
@@ -126,7 +126,7 @@ def drained(sink, quiet=3):
             last, since = len(sink.tags), time.monotonic()
         return time.monotonic() - since > quiet
 
-    wait_for("the queue drains", condition, 300)
+    wait_for("the queue comes to rest", condition, 300)
 
 
 def kills(binary, rounds):
@@ -141,7 +141,7 @@ def kills(binary, rounds):
             caddy.kill()
         end(clients)
         caddy.start(port)
-        drained(sink)
+        drained(sink, ledger)
         caddy.stop()
     finally:
         caddy.end()
@@ -189,7 +189,7 @@ def fill(caddy, sink, ledger, port, disk):
     clients = [Client(f"room{n}", port, ledger) for n in range(CLIENTS)]
     wait_for("all goes on when there is room", lambda: len(ledger.acked) > waiting + 200, 60, lambda: (waiting, len(ledger.acked), caddy.log()[-3000:]))
     end(clients)
-    drained(sink)
+    drained(sink, ledger)
 
 
 def main():

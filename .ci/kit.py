@@ -96,9 +96,13 @@ class Caddy:
             return f.read()
 
     def wrong(self, *expected):
-        """The lines of the log that tell of errors, but for those that have one of these texts in them."""
-        lines = [l for l in self.log().splitlines() if '"level":"error"' in l or "panic" in l or "fatal" in l]
-        return [l for l in lines if not any(text in l for text in expected)]
+        return wrong_lines(self.log(), *expected)
+
+
+def wrong_lines(log, *expected):
+    """The lines of a log that tell of errors, but for those that have one of these texts in them."""
+    lines = [l for l in log.splitlines() if '"level":"error"' in l or "panic" in l or "fatal" in l]
+    return [l for l in lines if not any(text in l for text in expected)]
 
 
 class Sink:

@@ -10,15 +10,13 @@ import os
 import re
 import shutil
 import smtplib
-import socketserver
 import subprocess
 import sys
-import threading
 import time
 
 from kit import HOST, Caddy, check, done, free_ports, split_trace, wait_for, work_folder
+from servers import ENV, Dovecot, Policy, Postfix, read, smtp_greets
 
-SBIN = "/usr/sbin:" + os.environ["PATH"]
 SENDER = "ann@back.example"
 
 CADDYFILE = """{{
@@ -55,149 +53,6 @@ CADDYFILE = """{{
 }}
 """
 
-# Postfix cuts lines after 998 octets unless it is told not to, and takes what comes from here for a mail reader's, with fields to be added.
-MAIN_CF = """compatibility_level = 3.6
-queue_directory = {folder}/queue
-data_directory = {folder}/postfix
-maillog_file = {folder}/postfix.log
-maillog_file_prefixes = {folder}
-myhostname = postfix.example
-mydestination =
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-mynetworks = 127.0.0.0/8
-alias_maps =
-alias_database =
-local_header_rewrite_clients =
-smtp_line_length_limit = 0
-smtputf8_enable = yes
-virtual_mailbox_domains = dest.example back.example
-virtual_mailbox_base = {folder}/mail
-virtual_mailbox_maps = static:all/
-virtual_uid_maps = static:{uid}
-virtual_gid_maps = static:{gid}
-relay_domains = boxes.example
-relay_transport = smtp:[{host}]:{us}
-smtp_host_lookup = native
-smtp_tls_security_level = may
-smtp_tls_loglevel = 1
-smtpd_tls_security_level = may
-smtpd_tls_loglevel = 1
-smtpd_tls_cert_file = {folder}/cert.pem
-smtpd_tls_key_file = {folder}/key.pem
-smtpd_restriction_classes = greylist
-greylist = check_policy_service inet:{host}:{policy}
-smtpd_recipient_restrictions = check_recipient_access texthash:{folder}/access
-smtpd_peername_lookup = no
-"""
-
-MASTER_CF = """{host}:{postfix} inet n - n - - smtpd
-pickup unix n - n 60 1 pickup
-cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
-tlsmgr unix - - n 1000? 1 tlsmgr
-rewrite unix - - n - - trivial-rewrite
-bounce unix - - n - 0 bounce
-defer unix - - n - 0 bounce
-trace unix - - n - 0 bounce
-verify unix - - n - 1 verify
-flush unix n - n 1000? 0 flush
-proxymap unix - - n - - proxymap
-smtp unix - - n - - smtp
-relay unix - - n - - smtp
-showq unix n - n - - showq
-error unix - - n - - error
-retry unix - - n - - error
-discard unix - - n - - discard
-virtual unix - n n - - virtual
-anvil unix - - n - 1 anvil
-scache unix - - n - 1 scache
-postlog unix-dgram n - n - 1 postlogd
-"""
-
-DOVECOT_CONF = """base_dir = {folder}/dovecot
-log_path = {folder}/dovecot.log
-protocols = lmtp
-ssl = no
-hostname = dovecot.example
-mail_location = maildir:{folder}/boxes/all
-first_valid_uid = {uid}
-first_valid_gid = {gid}
-default_internal_group = nogroup
-userdb {{
-  driver = static
-  args = uid={uid} gid={gid} home={folder}/boxes/all allow_all_users=yes
-}}
-passdb {{
-  driver = static
-}}
-service lmtp {{
-  unix_listener {folder}/lmtp {{
-    mode = 0666
-  }}
-}}
-"""
-
-
-class Postfix:
-    def __init__(self, folder, values):
-        self.folder, self.etc = folder, os.path.join(folder, "etc")
-        for name in ("etc", "queue", "postfix", "mail"):
-            os.makedirs(os.path.join(folder, name))
-        shutil.chown(os.path.join(folder, "postfix"), "postfix")
-        shutil.chown(os.path.join(folder, "mail"), "nobody", "nogroup")
-        for name, text in (("main.cf", MAIN_CF), ("master.cf", MASTER_CF)):
-            write(os.path.join(self.etc, name), text.format(**values))
-        write(os.path.join(folder, "access"), "nobody@dest.example 550 5.1.1 There is nobody of that name\ngrey@dest.example greylist\n")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=postfix.example", "-keyout",
-                        os.path.join(folder, "key.pem"), "-out", os.path.join(folder, "cert.pem")], check=True, capture_output=True)
-        self.command("start")
-        wait_for("Postfix starts", lambda: smtp_greets(values["postfix"]), 30, self.log)
-
-    def command(self, word):
-        run = subprocess.run(["postfix", "-c", self.etc, word], env=dict(os.environ, PATH=SBIN), capture_output=True, timeout=60, text=True)
-        check("postfix " + word, run.returncode == 0, run.stdout + run.stderr)
-
-    def log(self):
-        return read(os.path.join(self.folder, "postfix.log")).decode(errors="replace")
-
-
-class Dovecot:
-    def __init__(self, folder, values):
-        self.log_path = os.path.join(folder, "dovecot.log")
-        os.makedirs(os.path.join(folder, "boxes"))
-        shutil.chown(os.path.join(folder, "boxes"), "nobody", "nogroup")
-        config = os.path.join(folder, "dovecot.conf")
-        write(config, DOVECOT_CONF.format(**values))
-        self.process = subprocess.Popen(["dovecot", "-F", "-c", config], env=dict(os.environ, PATH=SBIN))
-        wait_for("Dovecot starts", lambda: os.path.exists(os.path.join(folder, "lmtp")), 30, lambda: read(self.log_path))
-
-    def stop(self):
-        self.process.terminate()
-        check("Dovecot ends", self.process.wait(30) == 0, read(self.log_path))
-
-
-class Policy:
-    """Postfix asks it about a recipient that it greylists: the first time it says no."""
-
-    def __init__(self):
-        self.asked = 0
-        policy = self
-
-        class Session(socketserver.StreamRequestHandler):
-            def handle(self):
-                for line in self.rfile:
-                    if line == b"\n":
-                        policy.asked += 1
-                        action = "DEFER 4.7.1 Greylisted" if policy.asked == 1 else "DUNNO"
-                        self.wfile.write(f"action={action}\n\n".encode())
-
-        server = socketserver.ThreadingTCPServer((HOST, 0), Session)
-        server.daemon_threads = True
-        self.port = server.server_address[1]
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-
-
 class Maildir:
     """A maildir; take waits for some new messages, and returns them with CRLF and as the text of a file has them."""
 
@@ -214,25 +69,8 @@ class Maildir:
         return [read(p).replace(b"\n", b"\r\n") for p in paths]
 
 
-def read(path):
-    with open(path, "rb") as f:
-        return f.read()
-
-
-def write(path, text):
-    with open(path, "w") as f:
-        f.write(text)
-
-
-def smtp_greets(port):
-    try:
-        with smtplib.SMTP(HOST, port, "client.example", timeout=5) as c:
-            return c.noop()[0] == 250
-    except (OSError, smtplib.SMTPException):
-        return False
-
-
-HEAD = b"From: Ann <ann@back.example>\r\nTo: bob@dest.example\r\nSubject: folded\r\n\tsubject  line \r\nX-Odd:no space\r\nMessage-ID: <%s@back.example>\r\nDate: Fri, 2 Jan 2026 15:04:05 +0000\r\n"
+HEAD = (b"From: Ann <ann@back.example>\r\nTo: bob@dest.example\r\nSubject: folded\r\n\tsubject  line \r\nX-Odd:no space\r\n"
+        b"Message-ID: <%s@back.example>\r\nDate: Fri, 2 Jan 2026 15:04:05 +0000\r\n")
 BODIES = {
     "dots": b".\r\n..\r\n...\r\n.one\r\n..two\r\nend.\r\n.\r\n",
     "8-bit": bytes(b for b in range(1, 256) if b not in b"\r\n") * 3 + b"\r\n",
@@ -250,8 +88,8 @@ def message(name):
     return HEAD % name.replace(" ", "-").encode() + b"\r\n" + BODIES.get(name, b"Hello\r\n")
 
 
-def send(port, text, to, sender=SENDER, mail=(), rcpt=(), kind=smtplib.SMTP):
-    with kind(HOST, port, "client.example", timeout=60) as c:
+def send(port, text, to, sender=SENDER, mail=(), rcpt=()):
+    with smtplib.SMTP(HOST, port, "client.example", timeout=60) as c:
         refused = c.sendmail(sender, to, text, ["BODY=8BITMIME", *mail], list(rcpt))
     check("the client gets 250", not refused, refused)
 
@@ -345,11 +183,11 @@ def with_smtp_source(us_sink, sink, folder):
     os.makedirs(dump)
     shutil.chown(dump, "nobody", "nogroup")
     log = open(os.path.join(folder, "sink.log"), "wb")
-    server = subprocess.Popen(["smtp-sink", "-u", "nobody", "-d", dump + "/%M.", f"{HOST}:{sink}", "1000"], env=dict(os.environ, PATH=SBIN), stdout=log, stderr=log)
+    server = subprocess.Popen(["smtp-sink", "-u", "nobody", "-d", dump + "/%M.", f"{HOST}:{sink}", "1000"], env=ENV, stdout=log, stderr=log)
     try:
         wait_for("smtp-sink starts", lambda: smtp_greets(sink), 30, lambda: read(folder + "/sink.log"))
         run = subprocess.run(["smtp-source", "-s", "20", "-m", "500", "-l", "4096", "-N", "-f", SENDER, "-t", "user@sink.example", f"{HOST}:{us_sink}"],
-                             env=dict(os.environ, PATH=SBIN), capture_output=True, timeout=120)
+                             env=ENV, capture_output=True, timeout=120)
         check("smtp-source: 500 messages over 20 sessions", run.returncode == 0, run.stderr)
         files = wait_for("smtp-sink has all", lambda: len(found := glob.glob(dump + "/*")) >= 500 and found, 60, lambda: len(os.listdir(dump)))
         time.sleep(0.5)  # for one that would come twice

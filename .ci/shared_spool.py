@@ -3,16 +3,13 @@
 
 PostgreSQL is an instance of its own without a port, in a temporary folder.
 """
-import glob
 import os
-import shutil
 import smtplib
-import subprocess
 import sys
 import threading
-import time
 
 from kit import HOST, Caddy, Sink, check, done, free_ports, text_of, wait_for, work_folder
+from servers import Postgres
 
 CADDYFILE = """{{
 	admin off
@@ -35,30 +32,6 @@ CADDYFILE = """{{
 
 # How long what a process has leased is its own when it is dead. There is no setting for it.
 LEASE_MS = 15 * 60 * 1000
-
-
-class Postgres:
-    def __init__(self, folder):
-        self.folder, self.data = folder, os.path.join(folder, "data")
-        found = sorted(glob.glob("/usr/lib/postgresql/*/bin/initdb"))
-        self.bin = os.path.dirname(found[-1] if found else shutil.which("initdb"))
-        shutil.chown(folder, "postgres")
-        subprocess.run([self.bin + "/initdb", "-D", self.data, "-A", "trust", "-U", "postgres"], user="postgres", cwd=folder, check=True, capture_output=True)
-        with open(os.path.join(folder, "postgres.log"), "wb") as log:
-            self.process = subprocess.Popen([self.bin + "/postgres", "-D", self.data, "-k", folder, "-c", "listen_addresses="], user="postgres",
-                                            cwd=folder, stdout=log, stderr=log)
-        wait_for("PostgreSQL starts", lambda: self.ask("SELECT 1") == "1", 30)
-
-    def ask(self, sql):
-        run = subprocess.run([self.bin + "/psql", "-h", self.folder, "-U", "postgres", "-Atqc", sql], cwd=self.folder, capture_output=True, text=True)
-        return run.stdout.strip()
-
-    def items(self, condition="true"):
-        return int(self.ask(f"SELECT count(*) FROM spool_item WHERE {condition}") or 0)
-
-    def stop(self):
-        self.process.terminate()
-        self.process.wait(30)
 
 
 def send(port, prefix, count, acked):

@@ -9,9 +9,7 @@ reset on a port of ours, and the queue has delivered all that got 250.
 import argparse
 import collections
 import itertools
-import os
 import random
-import re
 import smtplib
 import socket
 import ssl
@@ -20,6 +18,7 @@ import threading
 import time
 
 from kit import HOST, Caddy, Sink, check, done, free_ports, http, text_of, wait_for, work_folder
+from measure import compare, is_back, settle, steady
 
 CADDYFILE = """{{
 	admin {host}:{admin}
@@ -76,10 +75,6 @@ https://localhost:{shared} {{
 
 # What of the log is expected: there is no certificate when Caddy has just begun.
 EXPECTED = ("no certificate",)
-
-# By how much goroutines, file descriptors and the heap (in MiB) may differ from what they were after the warm-up, and by how much RSS may have
-# grown: Go gives memory back to the system late.
-GOROUTINES, FILES, HEAP, RSS = 10, 6, 8, 1.5
 
 
 class Soak:
@@ -239,51 +234,6 @@ GOOD = [plain, starttls, implicit_tls, too_large]
 BAD = [wrong_password, slow, killed, silent, web, shared_mail, shared_tls_mail]
 
 
-class Measure:
-    """What a Caddy uses, after a garbage collection."""
-
-    def __init__(self, caddy, admin):
-        pprof = f"http://{HOST}:{admin}/debug/pprof/"
-        heap = [int(re.search(rb"# HeapAlloc = (\d+)", http(pprof + "heap?gc=1&debug=1")).group(1)) for _ in range(3)]
-        self.dump = http(pprof + "goroutine?debug=1").decode()
-        self.goroutines, self.heap = int(re.search(r"total (\d+)", self.dump).group(1)), min(heap) >> 20
-        self.files = len(os.listdir(f"/proc/{caddy.process.pid}/fd"))
-        with open(f"/proc/{caddy.process.pid}/status") as f:
-            self.rss = int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) >> 10
-
-    def __str__(self):
-        return f"{self.goroutines} goroutines, {self.files} file descriptors, heap {self.heap} MiB, RSS {self.rss} MiB"
-
-
-def settle(caddy, admin, reached):
-    """Measures until what is being ended has ended, or a minute and a half has passed."""
-    end = time.monotonic() + 90
-    while True:
-        m = Measure(caddy, admin)
-        if reached(m) or time.monotonic() > end:
-            return m
-        time.sleep(1)
-
-
-def steady(caddy, admin):
-    """Measures when goroutines and file descriptors have stayed the same for some seconds."""
-    seen = collections.deque(maxlen=20)
-
-    def reached(m):
-        seen.append((m.goroutines, m.files))
-        return len(seen) == 20 and len(set(seen)) == 1
-
-    return settle(caddy, admin, reached)
-
-
-def compare(before, after):
-    print(f"     before: {before}\n     after:  {after}")
-    check("goroutines are back", after.goroutines <= before.goroutines + GOROUTINES, after.dump)
-    check("file descriptors are back", after.files <= before.files + FILES)
-    check("the heap is back", after.heap <= before.heap + HEAP)
-    check("RSS is back", after.rss <= before.rss * RSS, after)
-
-
 def verdict(soak, sink):
     for what in ["reload", *(f.__name__ for f in GOOD + BAD)]:
         failed = soak.failed.get(what, [])
@@ -314,7 +264,7 @@ def main():
         soak.run(15)
         before = steady(caddy, ports["admin"])
         soak.run(args.minutes * 60)
-        after = settle(caddy, ports["admin"], lambda m: m.goroutines <= before.goroutines and m.files <= before.files)
+        after = settle(caddy, ports["admin"], lambda m: is_back(before, m))
         verdict(soak, sink)
         compare(before, after)
         caddy.stop()
