@@ -129,26 +129,32 @@ def drained(sink, ledger, quiet=2):
     wait_for("the queue comes to rest", condition, 300)
 
 
-def kills(binary, rounds):
-    """SIGKILL in each round, after a time that is anything from before the greeting to the middle of the load."""
+def rounds(binary, count, end_it):
+    """Starts and ends Caddy again and again, each time after a while that is anything from before the first client to the middle of the load."""
     folder, sink, ledger, [port] = work_folder("crash"), Sink(), Ledger(), free_ports("us").values()
     caddy = Caddy(binary, folder + "/caddy", CADDYFILE.format(host=HOST, spool=folder + "/spool", sink=sink.port, port=port))
     clients = [Client(f"c{n}", port, ledger) for n in range(CLIENTS)]
     try:
-        for n in range(rounds):
+        for _ in range(count):
             caddy.start(port)
             time.sleep(random.uniform(0, 0.8))
-            caddy.kill()
+            end_it(caddy)
         end(clients)
         caddy.start(port)
         drained(sink, ledger)
         caddy.stop()
     finally:
         caddy.end()
-    print(f"     {rounds} rounds")
     verdict(ledger, sink, caddy)
     check("no body is left in the spool", not os.listdir(folder + "/spool/bodies"), os.listdir(folder + "/spool"))
     done(folder)
+    return ledger, sink
+
+
+def stops(binary, count):
+    ledger, sink = rounds(binary, count, Caddy.stop)
+    check("nothing was delivered twice", len(sink.tags) == len(set(sink.tags)))
+    check("what was delivered got 250", set(sink.tags) <= ledger.acked, sorted(set(sink.tags) - ledger.acked)[:5])
 
 
 def full_disk(binary):
@@ -198,7 +204,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     args = parser.parse_args()
     full_disk(args.caddy)
-    kills(args.caddy, args.rounds)
+    print("SIGTERM")
+    stops(args.caddy, max(args.rounds // 4, 5))
+    print("SIGKILL")
+    rounds(args.caddy, args.rounds, Caddy.kill)
     print("all crashes passed")
 
 
