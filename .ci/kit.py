@@ -53,8 +53,8 @@ def work_folder(name):
 class Caddy:
     """A Caddy with a folder of its own. It can be started many times, and adds to one log."""
 
-    def __init__(self, binary, folder, config):
-        self.binary, self.folder, self.process = os.path.abspath(binary), folder, None
+    def __init__(self, binary, folder, config, **env):
+        self.binary, self.folder, self.env, self.process = os.path.abspath(binary), folder, env, None
         os.makedirs(folder, exist_ok=True)
         self.log_path = os.path.join(folder, "log")
         with open(os.path.join(folder, "Caddyfile"), "w") as f:
@@ -62,7 +62,7 @@ class Caddy:
 
     def start(self, port, tls=False):
         """Starts it, and waits for its greeting, with tls until it has a certificate too: before that STARTTLS is 454."""
-        env = dict(os.environ, HOME=self.folder, XDG_DATA_HOME=self.folder + "/data", XDG_CONFIG_HOME=self.folder + "/config")
+        env = dict(os.environ, HOME=self.folder, XDG_DATA_HOME=self.folder + "/data", XDG_CONFIG_HOME=self.folder + "/config", **self.env)
         with open(self.log_path, "ab") as log:
             self.process = subprocess.Popen([self.binary, "run", "--config", "Caddyfile"], cwd=self.folder, env=env, stdout=log, stderr=log)
         wait_for("caddy starts", lambda: self.process.poll() is not None or self.greets(port, tls), 30, self.log)

@@ -33,6 +33,8 @@ CADDYFILE = """{{
 			route dest.example {host}:{postfix}
 			route back.example {host}:{postfix}
 			route boxes.example unix/{folder}/lmtp
+			xforward {host}:{postfix}
+			login ann@{host}:{login} secret
 			retry 1s
 		}}
 		{host}:{us} {{
@@ -44,6 +46,10 @@ CADDYFILE = """{{
 			hostname relay.example
 			lmtp
 			queue
+		}}
+		{host}:{us_login} {{
+			hostname relay.example
+			queue ann@{host}:{login}
 		}}
 		{host}:{us_sink} {{
 			hostname relay.example
@@ -167,6 +173,18 @@ def with_greylisting(us, box, policy):
     check("greylisted: 450 first, then accepted", policy.asked == 2 and content == message("greylisted"), policy.asked)
 
 
+def with_login(us_login, box, postfix, caddy):
+    send(us_login, message("login"), "bob@dest.example")
+    _, content = split_trace(box.take("by a smarthost")[0])
+    check("by a smarthost: octet for octet", content == message("login"), content)
+    check("we have logged in", re.search(r"login/smtpd\[.*sasl_method=SCRAM-SHA-256, sasl_username=ann", postfix.log()), postfix.log()[-2000:])
+    check("no password is in the log", "secret" not in caddy.log())
+
+
+def with_xforward(postfix):
+    check("Postfix has heard from us who the client was", "orig_client=" in postfix.log(), postfix.log()[-2000:])
+
+
 def with_swaks(us_lmtp, box):
     run = subprocess.run(["swaks", "--protocol", "LMTP", "--server", HOST, "--port", str(us_lmtp), "--helo", "client.example", "--from", SENDER, "--to",
                           "bob@dest.example,eve@dest.example", "--data", "-"], input=message("trailing space").replace(b"\r\n", b"\n"), capture_output=True, timeout=60)
@@ -207,18 +225,20 @@ def run(caddy, postfix, policy, ports, box, boxes, folder):
     with_success(us, postfix.port, box, boxes)
     with_utf8(us, box)
     with_greylisting(us, box, policy)
+    with_xforward(postfix)
+    with_login(ports["us_login"], box, postfix, caddy)
     with_swaks(ports["us_lmtp"], box)
     with_smtp_source(ports["us_sink"], ports["sink"], folder)
 
 
 def main():
     folder, policy = work_folder("peers"), Policy()
-    ports = free_ports("us", "us_lmtp", "us_sink", "postfix", "sink")
+    ports = free_ports("us", "us_lmtp", "us_login", "us_sink", "postfix", "login", "sink")
     values = dict(ports, host=HOST, folder=folder, policy=policy.port, uid=65534, gid=65534)
     postfix = Postfix(folder, values)
     postfix.port = ports["postfix"]
     dovecot = Dovecot(folder, values)
-    caddy = Caddy(sys.argv[1], os.path.join(folder, "caddy"), CADDYFILE.format(**values))
+    caddy = Caddy(sys.argv[1], os.path.join(folder, "caddy"), CADDYFILE.format(**values), SSL_CERT_FILE=folder + "/cert.pem")
 
     def logs():
         return "\n".join([caddy.log()[-4000:], postfix.log()[-4000:], read(dovecot.log_path).decode()[-2000:]])

@@ -43,12 +43,17 @@ smtpd_tls_loglevel = 1
 smtpd_tls_cert_file = {folder}/cert.pem
 smtpd_tls_key_file = {folder}/key.pem
 smtpd_restriction_classes = greylist
+smtpd_authorized_xforward_hosts = 127.0.0.0/8
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = {folder}/auth
 greylist = check_policy_service inet:{host}:{policy}
 smtpd_recipient_restrictions = check_recipient_access texthash:{folder}/access
 smtpd_peername_lookup = no
 """
 
 MASTER_CF = """{host}:{postfix} inet n - n - - smtpd
+{host}:{login} inet n - n - - smtpd -o syslog_name=login -o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -87,6 +92,13 @@ userdb {{
 }}
 passdb {{
   driver = static
+  args = password=secret
+}}
+auth_mechanisms = plain scram-sha-256
+service auth {{
+  unix_listener {folder}/auth {{
+    mode = 0666
+  }}
 }}
 service lmtp {{
   unix_listener {folder}/lmtp {{
@@ -97,7 +109,8 @@ service lmtp {{
 
 
 class Postfix:
-    """Keeps mail for dest.example and back.example in the maildir mail/all, and hands that for boxes.example to us."""
+    """Keeps mail for dest.example and back.example in the maildir mail/all, and hands that for boxes.example to us. On its port login
+    it is for those who log in."""
 
     def __init__(self, folder, values):
         self.folder, self.etc = folder, os.path.join(folder, "etc")
@@ -108,7 +121,7 @@ class Postfix:
         for name, text in (("main.cf", MAIN_CF), ("master.cf", MASTER_CF)):
             write(os.path.join(self.etc, name), text.format(**values))
         write(os.path.join(folder, "access"), "nobody@dest.example 550 5.1.1 There is nobody of that name\ngrey@dest.example greylist\n")
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=postfix.example", "-keyout",
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=postfix.example", "-addext", "subjectAltName=IP:" + HOST, "-keyout",
                         os.path.join(folder, "key.pem"), "-out", os.path.join(folder, "cert.pem")], check=True, capture_output=True)
         self.command("start")
         wait_for("Postfix starts", lambda: smtp_greets(values["postfix"]), 30, self.log)
@@ -122,7 +135,7 @@ class Postfix:
 
 
 class Dovecot:
-    """Takes mail by LMTP, at the socket lmtp, and keeps it in the maildir boxes/all."""
+    """Takes mail by LMTP, at the socket lmtp, and keeps it in the maildir boxes/all. Postfix asks it about users, whose password is secret."""
 
     def __init__(self, folder, values):
         self.log_path = os.path.join(folder, "dovecot.log")
