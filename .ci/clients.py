@@ -13,14 +13,10 @@ import sys
 import tempfile
 import time
 
+from kit import check
+
 HOST, PORT = "127.0.0.1", 2525
 SMTP_SOURCE = shutil.which("smtp-source") or "/usr/sbin/smtp-source"
-
-
-def check(name, ok, detail=""):
-    print(("ok   " if ok else "FAIL ") + name, detail if not ok else "")
-    if not ok:
-        raise SystemExit(1)
 
 
 def start(caddy, caddyfile, folder):

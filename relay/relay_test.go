@@ -402,6 +402,33 @@ func TestStopLeavesTheItemInTheSpool(t *testing.T) {
 	close(block)
 }
 
+// An attempt that is being made when Run is told to end comes to its end.
+func TestAttemptsGoOnWhenRunEnds(t *testing.T) {
+	begun, block := make(chan struct{}), make(chan struct{})
+	hop := &nextHops{eom: func(int) esmtp.Reply { close(begun); <-block; return esmtp.Reply{} }}
+	hop.serve(t, nil, false)
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+	r.put(text, item("ann@example.org", "bob@example.net"))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	<-begun
+	cancel()
+	select {
+	case err := <-done:
+		close(block)
+		t.Fatalf("Run ended before the attempt, with %v", err)
+	case <-time.After(100 * time.Millisecond):
+	}
+	close(block)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	if got := r.left(); got != "" || len(hop.letters()) != 1 {
+		t.Errorf("left %q; the next hop has %d", got, len(hop.letters()))
+	}
+}
+
 // A smarthost takes what has no other way, with a login for that hop alone.
 func TestLogsInAtASmarthost(t *testing.T) {
 	users := make(chan string, 1)

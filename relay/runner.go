@@ -24,9 +24,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer cut()
 	var running sync.WaitGroup
 	defer r.pool.close()
-	defer running.Wait()
 	over := make(chan struct{})
-	defer close(over)
+	defer close(over) // not before the last attempt is: it cuts them off
+	defer running.Wait()
 	context.AfterFunc(ctx, func() {
 		select {
 		case <-over:
