@@ -245,17 +245,14 @@ func TestReportsAreCommittedWithTheItemOrNotAtAll(t *testing.T) {
 // more.
 func TestWhatCanNotBeSettledStaysOnLease(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {
-		s := openTest(t, url, nil)
-		put(t, s, "text", newItem("example.net", 1))
-		s.Close()
-		s = openTest(t, url, nil)
-		commit, broken := s.commit, atomic.Bool{}
-		s.commit = func(ctx context.Context, tx *tx) error {
+		var broken atomic.Bool
+		s := openTest(t, url, &Options{beforeCommit: func() error {
 			if broken.Load() {
 				return failure{failConn, errors.New("fsync: input/output error")}
 			}
-			return commit(ctx, tx)
-		}
+			return nil
+		}})
+		put(t, s, "text", newItem("example.net", 1))
 		it := lease(t, s, LeaseOptions{})[0]
 		it.State, it.Due = Queued, time.Now().Add(time.Hour)
 		broken.Store(true)
