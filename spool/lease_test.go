@@ -3,7 +3,6 @@
 package spool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
