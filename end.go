@@ -19,8 +19,8 @@ func (s *Session) inMessage() bool { return s.tx != nil && s.tx.bdat == bdatOpen
 // wake ends the wait for a command, for a shutdown or what was posted. Other goroutines call it. The lock holds the session at its wait: a
 // deadline that came later would break a handshake, or what has hijacked the connection.
 func (s *Session) wake() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.waking.Lock()
+	defer s.waking.Unlock()
 	if s.state.Load() == uint32(StateWaiting) {
 		s.woken = true
 		s.socket.SetReadDeadline(longAgo)
@@ -29,15 +29,15 @@ func (s *Session) wake() {
 
 // wasWoken reports whether a deadline was wake's doing. It is called on the session's goroutine.
 func (s *Session) wasWoken() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.waking.Lock()
+	defer s.waking.Unlock()
 	return s.forgetWake()
 }
 
 // endWait is called at the end of a wait: from now on nobody wakes the session.
 func (s *Session) endWait() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.waking.Lock()
+	defer s.waking.Unlock()
 	s.state.Store(uint32(StateBusy))
 	s.forgetWake()
 }

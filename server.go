@@ -8,9 +8,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
-	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -114,35 +111,6 @@ type Server struct {
 	idle     chan struct{} // closed when the last session ends while closing
 }
 
-// config is what a Server's fields come to, defaults filled in.
-type config struct {
-	hostname   string
-	newHandler func(*Session) Handler
-	limits     Limits
-	rates      Rates
-	timeouts   Timeouts
-	bare       BareNewlines
-	badHeader  BadHeader
-	strict     bool
-	needHELO   bool
-	tls        *tls.Config
-	requireTLS bool
-
-	requireAuth  bool
-	insecureAuth bool
-	lmtp         bool
-	tolerate     []string
-
-	trustXCLIENT, trustXFORWARD []netip.Prefix
-
-	forbidEarly bool
-	teaser      string
-	texts       texts
-	observer    Observer
-	log         *slog.Logger
-	access      *slog.Logger
-}
-
 // Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
 var (
 	ErrServerClosed  = errors.New("esmtp: server closed")           // from Serve and ServeConn after Shutdown or Close
@@ -164,46 +132,7 @@ var (
 // start fills in the defaults and vets the handler, once.
 func (srv *Server) start() error {
 	srv.started.Do(func() {
-		srv.cfg = config{
-			hostname:   srv.Hostname,
-			newHandler: srv.NewHandler,
-			limits:     srv.Limits.resolve(),
-			timeouts:   srv.Timeouts.resolve(),
-			rates:      srv.Rates.resolve(),
-			bare:       srv.BareNewlines,
-			badHeader:  srv.BadHeader,
-			strict:     srv.Strict,
-			needHELO:   !srv.AllowNoHELO,
-			tls:        newTLSConfig(srv.TLSConfig),
-			requireTLS: srv.RequireTLS,
-
-			requireAuth:  srv.RequireAuth,
-			insecureAuth: srv.AllowInsecureAuth,
-			lmtp:         srv.LMTP,
-			tolerate:     slices.Clone(srv.TolerateParams),
-
-			trustXCLIENT:  slices.Clone(srv.TrustXCLIENT),
-			trustXFORWARD: slices.Clone(srv.TrustXFORWARD),
-
-			forbidEarly: srv.ForbidEarly,
-			teaser:      strings.Map(printable, srv.GreetingTeaser),
-			observer:    srv.Observer,
-			log:         srv.Logger,
-			access:      srv.AccessLog,
-		}
-		if srv.cfg.hostname == "" {
-			srv.cfg.hostname = systemHostname()
-		}
-		srv.cfg.texts = newTexts(srv.cfg.hostname, srv.cfg.lmtp, &srv.cfg.limits)
-		if srv.cfg.newHandler == nil {
-			srv.cfg.newHandler = func(*Session) Handler { return Default{} }
-		}
-		if srv.cfg.log == nil {
-			srv.cfg.log = slog.Default()
-		}
-		if srv.cfg.access == nil {
-			srv.cfg.access = srv.cfg.log
-		}
+		srv.cfg = newConfig(srv)
 		srv.sessions = make(map[*Session]struct{})
 		srv.perAddr = make(map[netip.Prefix]int)
 		srv.listen = make(map[net.Listener]struct{})
@@ -219,14 +148,6 @@ func (srv *Server) start() error {
 		}
 	})
 	return srv.startErr
-}
-
-func systemHostname() string {
-	name, err := os.Hostname()
-	if err != nil || !isDomainOrLiteral(name) {
-		return "localhost"
-	}
-	return name
 }
 
 // Serve accepts connections from l, and serves each on a goroutine of its own. It returns when l fails for good, with its

@@ -31,7 +31,8 @@ type Session struct {
 	over      bool       // nothing can be posted any more
 	posted    []any      // messages that wait for Posted
 	hasPosted atomic.Bool
-	woken     bool // the deadline is another goroutine's doing; guarded by mu
+	waking    sync.Mutex // held by who wakes the session, and at the end of a wait
+	woken     bool       // the deadline is another goroutine's doing; guarded by waking
 
 	in    input
 	out   []byte // replies not yet written

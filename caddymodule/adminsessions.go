@@ -245,6 +245,9 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	if err != nil {
 		return prefix, apiError(http.StatusBadRequest, "esmtp: remote is an IP address or a network such as 192.0.2.0/24, not %q", text)
 	}
+	if prefix.Addr().Is4In6() && prefix.Bits() >= 96 {
+		prefix = netip.PrefixFrom(prefix.Addr().Unmap(), prefix.Bits()-96) // as isIn has addresses
+	}
 	return prefix, nil
 }
 

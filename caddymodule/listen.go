@@ -111,5 +111,9 @@ func addressKey(addr address) string {
 	if addr.StartPort == 0 && !addr.IsFdNetwork() {
 		return ""
 	}
-	return addr.String()
+	na := addr.NetworkAddress
+	if ip, err := netip.ParseAddr(na.Host); err == nil {
+		na.Host = ip.Unmap().String() // IPv6 has many ways to write one
+	}
+	return na.String()
 }

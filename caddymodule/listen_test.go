@@ -33,12 +33,13 @@ func TestWhatIsTheSameSocket(t *testing.T) {
 		}
 		return addressKey(addrs[0])
 	}
-	for _, same := range [][2]string{{":25", "tls://:25"}, {":25", "tcp/:25"}, {"unix//run/s", "unix//run/s|0660"}, {"fd/3", "tls://fd/3"}} {
+	for _, same := range [][2]string{{":25", "tls://:25"}, {":25", "tcp/:25"}, {"unix//run/s", "unix//run/s|0660"}, {"fd/3", "tls://fd/3"},
+		{"[::1]:25", "[0:0:0:0:0:0:0:1]:25"}, {"[2001:DB8::1]:25", "[2001:db8:0::1]:25"}, {"127.0.0.1:25", "[::ffff:127.0.0.1]:25"}} {
 		if a, b := key(same[0]), key(same[1]); a != b || a == "" {
 			t.Errorf("%s and %s: got %q and %q", same[0], same[1], a, b)
 		}
 	}
-	for _, other := range [][2]string{{":25", ":26"}, {":25", "127.0.0.1:25"}, {"unix//run/s", "unix//run/t"}, {"fd/3", "fd/4"}} {
+	for _, other := range [][2]string{{":25", ":26"}, {":25", "127.0.0.1:25"}, {":25", "tcp4/:25"}, {"[::]:25", "0.0.0.0:25"}, {"unix//run/s", "unix//run/t"}, {"fd/3", "fd/4"}} {
 		if a, b := key(other[0]), key(other[1]); a == b {
 			t.Errorf("%s and %s: both are %q", other[0], other[1], a)
 		}

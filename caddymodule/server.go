@@ -140,6 +140,9 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err := srv.assemble(ctx, sessions, own, logs); err != nil {
 		return err
 	}
+	if srv.engine.Observer, err = observe(ctx, name); err != nil { // of its routes' sessions too
+		return err
+	}
 	if len(srv.Routes) > 0 {
 		srv.engine.Select = srv.selectRoute
 	}
@@ -149,14 +152,6 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
 func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log loggers) error {
 	if err := srv.check(); err != nil {
-		return err
-	}
-	xclient, err := prefixes("xclient", srv.XCLIENT)
-	if err != nil {
-		return err
-	}
-	xforward, err := prefixes("xforward", srv.XFORWARD)
-	if err != nil {
 		return err
 	}
 	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
@@ -176,7 +171,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 	if err != nil {
 		return err
 	}
-	observer, err := observe(ctx, srv.name)
+	trusted, err := srv.trust()
 	if err != nil {
 		return err
 	}
@@ -189,8 +184,8 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 			Rates:             srv.Rates.engine(),
 			ForbidEarly:       srv.ForbidEarly,
 			TolerateParams:    srv.TolerateParams,
-			TrustXCLIENT:      xclient,
-			TrustXFORWARD:     xforward,
+			TrustXCLIENT:      trusted.xclient,
+			TrustXFORWARD:     trusted.xforward,
 			GreetingTeaser:    srv.GreetingTeaser,
 			BareNewlines:      bareNewlines[srv.BareNewlines],
 			BadHeader:         badHeaders[srv.BadHeader],
@@ -201,7 +196,6 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-			Observer:          observer,
 			Logger:            log.own,
 			AccessLog:         log.access,
 		}

@@ -6,6 +6,16 @@ import (
 	"strings"
 )
 
+// trust is who may speak for others.
+type trust struct{ xclient, xforward []netip.Prefix }
+
+func (s *Settings) trust() (t trust, err error) {
+	if t.xclient, err = prefixes("xclient", s.XCLIENT); err == nil {
+		t.xforward, err = prefixes("xforward", s.XFORWARD)
+	}
+	return t, err
+}
+
 // prefixes reads networks, such as 192.0.2.0/24 and 2001:db8::/32, or single addresses.
 func prefixes(setting string, values []string) ([]netip.Prefix, error) {
 	var list []netip.Prefix

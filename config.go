@@ -1,0 +1,92 @@
+package esmtp
+
+import (
+	"crypto/tls"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+)
+
+// config is what a Server's fields come to, defaults filled in.
+type config struct {
+	hostname   string
+	newHandler func(*Session) Handler
+	limits     Limits
+	rates      Rates
+	timeouts   Timeouts
+	bare       BareNewlines
+	badHeader  BadHeader
+	strict     bool
+	needHELO   bool
+	tls        *tls.Config
+	requireTLS bool
+
+	requireAuth  bool
+	insecureAuth bool
+	lmtp         bool
+	tolerate     []string
+
+	trustXCLIENT, trustXFORWARD []netip.Prefix
+
+	forbidEarly bool
+	teaser      string
+	texts       texts
+	observer    Observer
+	log         *slog.Logger
+	access      *slog.Logger
+}
+
+// newConfig fills in the defaults.
+func newConfig(srv *Server) config {
+	cfg := config{
+		hostname:   srv.Hostname,
+		newHandler: srv.NewHandler,
+		limits:     srv.Limits.resolve(),
+		timeouts:   srv.Timeouts.resolve(),
+		rates:      srv.Rates.resolve(),
+		bare:       srv.BareNewlines,
+		badHeader:  srv.BadHeader,
+		strict:     srv.Strict,
+		needHELO:   !srv.AllowNoHELO,
+		tls:        newTLSConfig(srv.TLSConfig),
+		requireTLS: srv.RequireTLS,
+
+		requireAuth:  srv.RequireAuth,
+		insecureAuth: srv.AllowInsecureAuth,
+		lmtp:         srv.LMTP,
+		tolerate:     slices.Clone(srv.TolerateParams),
+
+		trustXCLIENT:  slices.Clone(srv.TrustXCLIENT),
+		trustXFORWARD: slices.Clone(srv.TrustXFORWARD),
+
+		forbidEarly: srv.ForbidEarly,
+		teaser:      strings.Map(printable, srv.GreetingTeaser),
+		observer:    srv.Observer,
+		log:         srv.Logger,
+		access:      srv.AccessLog,
+	}
+	if cfg.hostname == "" {
+		cfg.hostname = systemHostname()
+	}
+	cfg.texts = newTexts(cfg.hostname, cfg.lmtp, &cfg.limits)
+	if cfg.newHandler == nil {
+		cfg.newHandler = func(*Session) Handler { return Default{} }
+	}
+	if cfg.log == nil {
+		cfg.log = slog.Default()
+	}
+	if cfg.access == nil {
+		cfg.access = cfg.log
+	}
+	return cfg
+}
+
+func systemHostname() string {
+	name, err := os.Hostname()
+	if err != nil || !isDomainOrLiteral(name) {
+		return "localhost"
+	}
+	return name
+}
