@@ -28,6 +28,7 @@ type attempt struct {
 	reached bool  // a host lacked nothing
 	damaged bool  // the body is: the item is no longer ours
 	broken  error // the envelope is: somebody has to look at it
+	fix     bool  // it has a bare CR or LF, of which CRLF is to be made
 	direct  bool  // the way is that of the recipients' domain, and not one that the operator has chosen
 	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
@@ -66,11 +67,11 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 		a.refuse(err)
 		return a
 	}
-	for _, hop := range hops {
-		if a.decided() || ctx.Err() != nil {
-			break
+	for i := 0; i < len(hops) && !a.decided() && ctx.Err() == nil; i++ {
+		before := a.fix
+		if a.try(ctx, hops[i], level); a.fix != before {
+			i-- // once more, in another form
 		}
-		a.try(ctx, hop, level)
 	}
 	if ctx.Err() == nil {
 		a.giveUp()
@@ -250,7 +251,7 @@ func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
 		From: a.from, Body: body, Size: a.item.Size,
 		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
 		RequireTLS: a.requireTLS(),
-		Deadline:   a.by,
+		Deadline:   a.by, FixNewlines: a.fix,
 	}
 	switch {
 	case a.item.Needs&spool.NeedsBinary != 0:

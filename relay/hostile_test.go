@@ -261,3 +261,14 @@ func TestAReportIsNotLostForWantOfTLS(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 }
+
+// What a server with bare newlines "pass" has taken goes out as mail: with CRLF, and dots where they belong (RFC 5321 §2.3.8).
+func TestBareNewlinesDoNotLeave(t *testing.T) {
+	hop := new(nextHops).serve(t, nil, false)
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+	r.put("Subject: hi\r\n\r\na\nb\rc\n.\nMAIL FROM:<eve@example.org>\n", item("ann@example.org", "bob@example.net"))
+	a := r.run(1)[0]
+	if got := hop.letters(); a.Accepted != 1 || len(got) != 1 || got[0].body != "Subject: hi\r\n\r\na\r\nb\r\nc\r\n.\r\nMAIL FROM:<eve@example.org>\r\n" {
+		t.Errorf("got %+v, %+v", a, got)
+	}
+}
