@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -20,7 +22,7 @@ type attempt struct {
 	r       *Relay
 	item    *spool.Item
 	from    esmtp.Path
-	rcpts   []recipient // those that remain
+	rcpts   []recipient // those that remain; while they are tried, those of one group
 	begun   time.Time
 	by      time.Time // when the time of DELIVERBY is over, zero: never
 	tries   int
@@ -62,10 +64,40 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if a.broken = a.read(); a.broken != nil || a.decided() || a.tooLate() {
 		return a
 	}
+	all := a.rcpts
+	for _, group := range a.groups() {
+		a.rcpts = group
+		a.deliver(ctx)
+	}
+	a.rcpts = all
+	return a
+}
+
+// groups are the recipients that have the same way. An item has one domain, or next hops for all, unless somebody has edited it.
+func (a *attempt) groups() (list [][]recipient) {
+	if len(a.item.NextHops) > 0 {
+		return [][]recipient{a.rcpts}
+	}
+	slices.SortStableFunc(a.rcpts, func(x, y recipient) int { return strings.Compare(x.to.Domain(), y.to.Domain()) })
+	for rest := a.rcpts; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].to.Domain() == rest[0].to.Domain() {
+			n++
+		}
+		list, rest = append(list, rest[:n:n]), rest[n:]
+	}
+	return list
+}
+
+// deliver tries the hops of a group, until all of it is decided or there are no more.
+func (a *attempt) deliver(ctx context.Context) {
+	if a.decided() {
+		return
+	}
+	a.tries, a.lacking, a.reached, a.direct = 0, nil, false, false
 	hops, level, err := a.hops()
 	if err != nil {
 		a.refuse(err)
-		return a
 	}
 	for i := 0; i < len(hops) && !a.decided() && ctx.Err() == nil; i++ {
 		before := a.fix
@@ -76,7 +108,6 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if ctx.Err() == nil {
 		a.giveUp()
 	}
-	return a
 }
 
 // read takes the envelope from the item.
@@ -127,13 +158,7 @@ func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
 		}
 		return hops, a.r.Level, nil
 	}
-	domain := ""
-	for _, rcpt := range a.rcpts {
-		if rcpt.fate == undecided {
-			domain = rcpt.to.Domain()
-			break
-		}
-	}
+	domain := a.rcpts[0].to.Domain()
 	if a.r.Table != nil {
 		if rule, ok := a.r.Table.Find(domain); ok && (len(rule.Hops) > 0 || len(a.r.NextHops) == 0) {
 			if len(rule.Hops) > 0 {

@@ -272,3 +272,20 @@ func TestBareNewlinesDoNotLeave(t *testing.T) {
 		t.Errorf("got %+v, %+v", a, got)
 	}
 }
+
+// Each domain gets what is for it, and nothing else, whatever somebody has made of an item.
+func TestMailGoesToItsDomainOnly(t *testing.T) {
+	net, com := new(nextHops).serve(t, nil, false), new(nextHops).serve(t, nil, false)
+	d := mx("example.net", public[0])
+	for k, v := range mx("example.com", public[1]) {
+		d[k] = v
+	}
+	r := newRig(t, d, map[string]string{public[0]: net.addr, public[1]: com.addr})
+	r.put(text, item("ann@example.org", "a@example.net", "b@EXAMPLE.com", "c@Example.NET", "d@example.com"))
+	r.run(1)
+	for hop, want := range map[*nextHops]string{net: "a@example.net c@example.net", com: "b@example.com d@example.com"} {
+		if got := hop.letters(); len(got) != 1 || !strings.EqualFold(strings.Join(got[0].to, " "), want) {
+			t.Errorf("got %+v, want one for %s", got, want)
+		}
+	}
+}
