@@ -289,3 +289,30 @@ func TestMailGoesToItsDomainOnly(t *testing.T) {
 		}
 	}
 }
+
+// RFC 2852: with T the sender hears of each server on the way, with N of a delay when the time is over, not hours later.
+func TestDeliverByTellsTheSender(t *testing.T) {
+	d := mx("example.net", public[1])
+	for k, v := range mx("example.org", public[0]) {
+		d[k] = v
+	}
+	for params, want := range map[string]string{"BY=1000;NT": "Action: relayed", "BY=1;N": "Action: delayed"} {
+		home := new(nextHops).serve(t, nil, false)
+		to := &nextHops{ehlo: func(r esmtp.Reply) esmtp.Reply { r.Lines = append(r.Lines, "DELIVERBY"); return r }}
+		if want == "Action: delayed" {
+			to.rcpt = func(esmtp.Path) esmtp.Reply { return esmtp.Deny(450, 4, 2, 1, "busy") }
+		}
+		to.serve(t, nil, false)
+		r := newRig(t, d, map[string]string{public[0]: home.addr, public[1]: to.addr})
+		r.Schedule.Retry = []time.Duration{time.Hour}
+		r.put(text, item("ann@example.org "+params, "bob@example.net", "eve@example.net NOTIFY=NEVER"))
+		n := 2
+		if want == "Action: delayed" {
+			n = 3
+		}
+		r.run(n)
+		if got := home.letters(); len(got) != 1 || !strings.Contains(got[0].body, want) || strings.Contains(got[0].body, "eve@") {
+			t.Errorf("%s: got %+v", params, got)
+		}
+	}
+}
