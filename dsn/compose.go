@@ -18,7 +18,7 @@ import (
 func New(r Report, original io.Reader) (*Message, error) { return compose(r, original, rand.Text()) }
 
 func compose(r Report, original io.Reader, unique string) (*Message, error) {
-	r.Recipients = slices.DeleteFunc(slices.Clone(r.Recipients), func(rcpt Recipient) bool { return !Wanted(rcpt.To, rcpt.Action) })
+	r.Recipients = slices.DeleteFunc(slices.Clone(r.Recipients), func(rcpt Recipient) bool { return !r.wanted(rcpt) })
 	if r.From.IsNull() || len(r.Recipients) == 0 {
 		return nil, ErrNobody
 	}

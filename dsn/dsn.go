@@ -112,6 +112,14 @@ func Wanted(to esmtp.Path, a Action) bool {
 	return n&esmtp.NotifySuccess != 0
 }
 
+// wanted is Wanted; who asked with DELIVERBY for a trace hears of each server on the way, unless NOTIFY is NEVER (RFC 2852 §4).
+func (r Report) wanted(rcpt Recipient) bool {
+	if by, ok := r.From.DeliverBy(); ok && by.Trace && rcpt.Action == Relayed {
+		return rcpt.To.Notify()&esmtp.NotifyNever == 0
+	}
+	return Wanted(rcpt.To, rcpt.Action)
+}
+
 // WriteTo writes the message: lines end with CRLF, dots are not stuffed. It can be called again.
 func (m *Message) WriteTo(w io.Writer) (int64, error) {
 	n, err := w.Write(m.content.Bytes())

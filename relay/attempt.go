@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -21,7 +22,7 @@ type attempt struct {
 	r       *Relay
 	item    *spool.Item
 	from    esmtp.Path
-	rcpts   []recipient // those that remain
+	rcpts   []recipient // those that remain; while they are tried, those of one group
 	begun   time.Time
 	by      time.Time // when the time of DELIVERBY is over, zero: never
 	tries   int
@@ -29,6 +30,7 @@ type attempt struct {
 	reached bool  // a host lacked nothing
 	damaged bool  // the body is: the item is no longer ours
 	broken  error // the envelope is: somebody has to look at it
+	fix     bool  // it has a bare CR or LF, of which CRLF is to be made
 	direct  bool  // the way is that of the recipients' domain, and not one that the operator has chosen
 	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
@@ -64,14 +66,44 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if a.broken = a.read(); a.broken != nil || a.decided() || a.tooLate() {
 		return a
 	}
+	all := a.rcpts
+	for _, group := range a.groups() {
+		a.rcpts = group
+		a.deliver(ctx)
+	}
+	a.rcpts = all
+	return a
+}
+
+// groups are the recipients that have the same way. An item has one domain, or next hops for all, unless somebody has edited it.
+func (a *attempt) groups() (list [][]recipient) {
+	if len(a.item.NextHops) > 0 {
+		return [][]recipient{a.rcpts}
+	}
+	slices.SortStableFunc(a.rcpts, func(x, y recipient) int { return strings.Compare(x.to.Domain(), y.to.Domain()) })
+	for rest := a.rcpts; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].to.Domain() == rest[0].to.Domain() {
+			n++
+		}
+		list, rest = append(list, rest[:n:n]), rest[n:]
+	}
+	return list
+}
+
+// deliver tries the hops of a group, until all of it is decided or there are no more.
+func (a *attempt) deliver(ctx context.Context) {
+	if a.decided() {
+		return
+	}
+	a.tries, a.lacking, a.reached, a.direct = 0, nil, false, false
 	a.walk(ctx)
 	if ctx.Err() == nil {
 		a.giveUp()
 	}
-	return a
 }
 
-// walk tries the hops of the item, until all is decided.
+// walk tries the hops, until all is decided.
 func (a *attempt) walk(ctx context.Context) {
 	if hops := a.item.NextHops; len(hops) > 0 && !slices.ContainsFunc(hops, func(hop string) bool { return !isURL(hop) }) {
 		a.post(ctx)
@@ -82,11 +114,11 @@ func (a *attempt) walk(ctx context.Context) {
 		a.refuse(err)
 		return
 	}
-	for _, hop := range hops {
-		if a.decided() || ctx.Err() != nil {
-			return
+	for i := 0; i < len(hops) && !a.decided() && ctx.Err() == nil; i++ {
+		before := a.fix
+		if a.try(ctx, hops[i], level); a.fix != before {
+			i-- // once more, in another form
 		}
-		a.try(ctx, hop, level)
 	}
 }
 
@@ -138,13 +170,7 @@ func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
 		}
 		return hops, a.r.Level, nil
 	}
-	domain := ""
-	for _, rcpt := range a.rcpts {
-		if rcpt.fate == undecided {
-			domain = rcpt.to.Domain()
-			break
-		}
-	}
+	domain := a.rcpts[0].to.Domain()
 	if a.r.Table != nil {
 		if rule, ok := a.r.Table.Find(domain); ok && (len(rule.Hops) > 0 || len(a.r.NextHops) == 0) {
 			if len(rule.Hops) > 0 {
@@ -262,7 +288,7 @@ func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
 		From: a.from, Body: body, Size: a.item.Size,
 		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
 		RequireTLS: a.requireTLS(),
-		Deadline:   a.by,
+		Deadline:   a.by, FixNewlines: a.fix,
 	}
 	switch {
 	case a.item.Needs&spool.NeedsBinary != 0:

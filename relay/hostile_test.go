@@ -261,3 +261,58 @@ func TestAReportIsNotLostForWantOfTLS(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 }
+
+// What a server with bare newlines "pass" has taken goes out as mail: with CRLF, and dots where they belong (RFC 5321 §2.3.8).
+func TestBareNewlinesDoNotLeave(t *testing.T) {
+	hop := new(nextHops).serve(t, nil, false)
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+	r.put("Subject: hi\r\n\r\na\nb\rc\n.\nMAIL FROM:<eve@example.org>\n", item("ann@example.org", "bob@example.net"))
+	a := r.run(1)[0]
+	if got := hop.letters(); a.Accepted != 1 || len(got) != 1 || got[0].body != "Subject: hi\r\n\r\na\r\nb\r\nc\r\n.\r\nMAIL FROM:<eve@example.org>\r\n" {
+		t.Errorf("got %+v, %+v", a, got)
+	}
+}
+
+// Each domain gets what is for it, and nothing else, whatever somebody has made of an item.
+func TestMailGoesToItsDomainOnly(t *testing.T) {
+	net, com := new(nextHops).serve(t, nil, false), new(nextHops).serve(t, nil, false)
+	d := mx("example.net", public[0])
+	for k, v := range mx("example.com", public[1]) {
+		d[k] = v
+	}
+	r := newRig(t, d, map[string]string{public[0]: net.addr, public[1]: com.addr})
+	r.put(text, item("ann@example.org", "a@example.net", "b@EXAMPLE.com", "c@Example.NET", "d@example.com"))
+	r.run(1)
+	for hop, want := range map[*nextHops]string{net: "a@example.net c@example.net", com: "b@example.com d@example.com"} {
+		if got := hop.letters(); len(got) != 1 || !strings.EqualFold(strings.Join(got[0].to, " "), want) {
+			t.Errorf("got %+v, want one for %s", got, want)
+		}
+	}
+}
+
+// RFC 2852: with T the sender hears of each server on the way, with N of a delay when the time is over, not hours later.
+func TestDeliverByTellsTheSender(t *testing.T) {
+	d := mx("example.net", public[1])
+	for k, v := range mx("example.org", public[0]) {
+		d[k] = v
+	}
+	for params, want := range map[string]string{"BY=1000;NT": "Action: relayed", "BY=1;N": "Action: delayed"} {
+		home := new(nextHops).serve(t, nil, false)
+		to := &nextHops{ehlo: func(r esmtp.Reply) esmtp.Reply { r.Lines = append(r.Lines, "DELIVERBY"); return r }}
+		if want == "Action: delayed" {
+			to.rcpt = func(esmtp.Path) esmtp.Reply { return esmtp.Deny(450, 4, 2, 1, "busy") }
+		}
+		to.serve(t, nil, false)
+		r := newRig(t, d, map[string]string{public[0]: home.addr, public[1]: to.addr})
+		r.Schedule.Retry = []time.Duration{time.Hour}
+		r.put(text, item("ann@example.org "+params, "bob@example.net", "eve@example.net NOTIFY=NEVER"))
+		n := 2
+		if want == "Action: delayed" {
+			n = 3
+		}
+		r.run(n)
+		if got := home.letters(); len(got) != 1 || !strings.Contains(got[0].body, want) || strings.Contains(got[0].body, "eve@") {
+			t.Errorf("%s: got %+v", params, got)
+		}
+	}
+}

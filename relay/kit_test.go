@@ -284,10 +284,13 @@ func (r *rig) run(n int) (list []relay.Attempt) {
 // left is what is in the spool, once all that was settled is written down.
 func (r *rig) left() string {
 	r.t.Helper()
-	for begin := time.Now(); ; time.Sleep(time.Millisecond) {
-		if text := r.states(); !strings.Contains(text, "sending") || time.Since(begin) > 10*time.Second {
+	last := "sending"
+	for begin := time.Now(); ; time.Sleep(time.Millisecond) { // twice the same: an item may go while it is looked at
+		text := r.states()
+		if !strings.Contains(text, "sending") && text == last || time.Since(begin) > 10*time.Second {
 			return text
 		}
+		last = text
 	}
 }
 

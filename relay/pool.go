@@ -41,7 +41,7 @@ type pool struct {
 	idle   map[poolKey][]*conn
 	count  int
 	closed bool
-	quits  sync.WaitGroup
+	quits  sync.WaitGroup // begun with the lock held, before closed
 }
 
 // take returns a connection that is idle, nil if there is none. It may be dead: the server can have left.
@@ -78,10 +78,9 @@ func (p *pool) put(key poolKey, c *conn) bool {
 	p.count++
 	c.idle = time.AfterFunc(maxIdle, func() {
 		p.mu.Lock()
-		there := p.remove(key, c)
-		p.mu.Unlock()
-		if there {
-			p.quit(c)
+		defer p.mu.Unlock()
+		if p.remove(key, c) {
+			p.quitLocked(c)
 		}
 	})
 	return true
@@ -105,8 +104,20 @@ func (p *pool) remove(key poolKey, c *conn) bool {
 	return false
 }
 
-// quit says goodbye, without anybody having to wait for it.
+// quit says goodbye. Nobody has to wait for it, except for those who come after close.
 func (p *pool) quit(c *conn) {
+	p.mu.Lock()
+	if !p.closed {
+		p.quitLocked(c)
+		c = nil
+	}
+	p.mu.Unlock()
+	if c != nil {
+		c.Quit(context.Background())
+	}
+}
+
+func (p *pool) quitLocked(c *conn) {
 	p.quits.Go(func() { c.Quit(context.Background()) })
 }
 
@@ -114,16 +125,14 @@ func (p *pool) quit(c *conn) {
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	var all []*conn
 	for _, list := range p.idle {
-		all = append(all, list...)
+		for _, c := range list {
+			c.idle.Stop()
+			p.quitLocked(c)
+		}
 	}
 	p.idle, p.count = nil, 0
 	p.mu.Unlock()
-	for _, c := range all {
-		c.idle.Stop()
-		p.quit(c)
-	}
 	p.quits.Wait()
 }
 

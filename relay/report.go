@@ -61,13 +61,13 @@ const roomTime = 5 * time.Minute
 
 // late reports whether it is time to tell the sender that the message is late.
 func (a *attempt) late(now time.Time) bool {
-	if a.last.Later == 0 || !a.item.Warned.IsZero() {
+	if a.last.Later == 0 {
 		return false
 	}
-	if by, ok := a.from.DeliverBy(); ok && !by.Return && now.After(a.by) { // RFC 2852 §4.1.4
+	if by, ok := a.from.DeliverBy(); ok && !by.Return && !now.Before(a.by) && a.item.Warned.Before(a.by) { // RFC 2852 §4
 		return true
 	}
-	return a.r.Schedule.Warn > 0 && now.Sub(a.item.Created()) >= a.r.Schedule.Warn
+	return a.item.Warned.IsZero() && a.r.Schedule.Warn > 0 && now.Sub(a.item.Created()) >= a.r.Schedule.Warn
 }
 
 // recipient is what the report says of a recipient, if anything.
@@ -79,15 +79,21 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 	case rcpt.fate == later && late:
 		d.Action = dsn.Delayed
 		d.RetryUntil = a.r.Schedule.expires(a.item)
+	case rcpt.fate == accepted && a.traced():
+		d.Action = dsn.Relayed // RFC 2852 §4
+		return d, rcpt.to.Notify()&esmtp.NotifyNever == 0
 	case rcpt.fate == accepted && !rcpt.dsn:
 		d.Action = dsn.Relayed // RFC 3461 §5.2.2
-		if by, ok := a.from.DeliverBy(); ok && by.Trace {
-			break // RFC 2852 §4.1.3: whatever NOTIFY says
-		}
 	default:
 		return d, false
 	}
 	return d, dsn.Wanted(rcpt.to, d.Action)
+}
+
+// traced reports whether the sender wants to hear of each server on the way.
+func (a *attempt) traced() bool {
+	by, ok := a.from.DeliverBy()
+	return ok && by.Trace
 }
 
 // makeReport makes a report of what there is to say. It reports false if nobody wants it, or it can't be made: a report is no reason to keep a

@@ -133,12 +133,14 @@ func (a *attempt) askFate(f Failure) (fate Fate) {
 func (a *attempt) postpone(now time.Time) {
 	item, schedule := a.item, a.r.Schedule
 	expires := schedule.expires(item)
-	if by, ok := a.from.DeliverBy(); ok && by.Return && a.by.Before(expires) {
-		expires = a.by
-	}
 	due, ok := schedule.next(item, now)
 	if due.Before(a.notBefore) {
 		due = a.notBefore
+	}
+	if by, asked := a.from.DeliverBy(); asked && by.Return && a.by.Before(expires) {
+		expires = a.by
+	} else if asked && a.by.After(now) && a.by.Before(due) {
+		due = a.by // then the sender is to hear of it
 	}
 	switch {
 	case !now.Before(expires):

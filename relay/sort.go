@@ -120,7 +120,9 @@ func (a *attempt) sortOne(r *recipient, conn *conn, o smtpclient.Outcome, result
 	}
 	switch e.Class {
 	case smtpclient.Permanent:
-		r.fate = failed
+		if r.fate = failed; errors.Is(e, smtpclient.ErrBareNewline) { // a server that passes them on has let it in
+			a.fix, a.reached, r.fate = true, true, undecided
+		}
 	case smtpclient.Temporary:
 		if a.reached = true; !a.leftUs(e) {
 			r.fate = later

@@ -140,6 +140,9 @@ func (h *Hop) parseHost(s string) error {
 	if _, isAddr := netip.ParseAddr(h.Host); err == nil && isAddr == nil && h.MX {
 		return errors.New("an address has no mail exchangers")
 	}
+	if err == nil && h.MX && h.User != "" { // whoever answers for the domain's DNS would get the password
+		return errors.New("nobody logs in at the mail exchangers of a domain: name the host")
+	}
 	return err
 }
 

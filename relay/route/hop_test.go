@@ -45,7 +45,7 @@ func TestParseHop(t *testing.T) {
 func TestBadHops(t *testing.T) {
 	for _, text := range []string{
 		"", " ", "a b", "host:", "host:0", "host:65536", "host:+25", "host:x", "http://host", "://host", "smtp://", "smtp:///x", "[192.0.2.1", "192.0.2.1]", "[host]",
-		"[]:25", "[2001:db8::1]25", "unix/", "unix/run/x", "unix//a\x00b", "lmtp+unix://run", "@host", "me:secret@host", "me @host", "mx://192.0.2.1", "1.2.3", "host\r\n", "ho/st",
+		"[]:25", "[2001:db8::1]25", "unix/", "unix/run/x", "unix//a\x00b", "lmtp+unix://run", "@host", "me:secret@host", "me @host", "mx://192.0.2.1", "mx://me@example.org", "1.2.3", "host\r\n", "ho/st",
 		"mx.example.org,other", "..", "-..-", strings.Repeat("x", 64), "fe80::1%a b",
 	} {
 		if h, err := ParseHop(text); !errors.Is(err, ErrHop) {
