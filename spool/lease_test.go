@@ -69,6 +69,7 @@ func TestARouteAtItsCapWaitsForALeaseToEnd(t *testing.T) {
 func TestARouteIsFreeOnceTheAttemptIsOver(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {
 		s := openTest(t, url, nil)
+		put(t, s, "x", newItem("a.example", 1))
 		var hold atomic.Bool
 		written := make(chan struct{})
 		commit := s.commit
@@ -78,7 +79,6 @@ func TestARouteIsFreeOnceTheAttemptIsOver(t *testing.T) {
 			}
 			return commit(ctx, tx)
 		}
-		put(t, s, "x", newItem("a.example", 1))
 		put(t, s, "x", newItem("a.example", 1))
 		o := LeaseOptions{PerRoute: 1}
 		first := lease(t, s, o)
