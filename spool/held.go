@@ -49,10 +49,14 @@ func (l *lanes) releaseLocked(id ID) *leased {
 	if l.reading {
 		l.recent[id] = struct{}{}
 	}
-	if le.token == 0 {
-		return le
+	if le.token != 0 && !le.until.IsZero() {
+		l.freeRoute(le.key.route)
 	}
-	route := le.key.route
+	return le
+}
+
+// freeRoute tells that a route has one less on lease.
+func (l *lanes) freeRoute(route string) {
 	if l.inRoute[route]--; l.inRoute[route] == 0 {
 		delete(l.inRoute, route)
 	}
@@ -63,7 +67,6 @@ func (l *lanes) releaseLocked(id ID) *leased {
 		delete(l.parked, route)
 		l.signal()
 	}
-	return le
 }
 
 // claim reserves items that are not on lease, in order to change them. It returns those that it got; unclaim gives them back.
@@ -81,7 +84,8 @@ func (l *lanes) claim(ids []ID) (got []ID) {
 	return got
 }
 
-// settling checks the lease of an item and stops its clock. After that it ends with release, or goes on with unsettle.
+// settling checks the lease of an item and stops its clock. After that it ends with release, or goes on with unsettle. Meanwhile it doesn't
+// count for its route: the attempt is over, and the next need not wait until what became of it is on disk.
 func (l *lanes) settling(it *Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -90,6 +94,7 @@ func (l *lanes) settling(it *Item) error {
 		return ErrLeaseLost
 	}
 	le.until = time.Time{}
+	l.freeRoute(le.key.route)
 	return nil
 }
 
@@ -102,6 +107,7 @@ func (l *lanes) unsettle(id ID, until time.Time) {
 		return
 	}
 	le.until = until
+	l.inRoute[le.key.route]++
 	if l.expiry.IsZero() || until.Before(l.expiry) {
 		l.expiry = until
 	}

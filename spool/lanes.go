@@ -24,7 +24,7 @@ type lanes struct {
 	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
 	leased  map[ID]*leased
 	recent  map[ID]struct{} // released since the fetch began that is reading, which may see them as they were
-	inRoute map[string]int  // how many of a route are leased
+	inRoute map[string]int  // how many of a route are leased, and not being settled
 	expiry  time.Time       // no lease ends before
 	reading bool            // a fetch is
 	wake    chan struct{}

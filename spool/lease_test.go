@@ -64,6 +64,40 @@ func TestARouteAtItsCapWaitsForALeaseToEnd(t *testing.T) {
 	})
 }
 
+// The next attempt need not wait until what became of the last one is on disk.
+func TestARouteIsFreeOnceTheAttemptIsOver(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		put(t, s, "x", newItem("a.example", 1))
+		var hold atomic.Bool
+		written := make(chan struct{})
+		commit := s.commit
+		s.commit = func(ctx context.Context, tx *tx) error {
+			if hold.Load() {
+				<-written
+			}
+			return commit(ctx, tx)
+		}
+		put(t, s, "x", newItem("a.example", 1))
+		o := LeaseOptions{PerRoute: 1}
+		first := lease(t, s, o)
+		hold.Store(true)
+		first[0].State = Delivered
+		id := first[0].ID
+		if err := s.Settle(t.Context(), first[0]); err != nil {
+			t.Fatal(err)
+		}
+		next := lease(t, s, o)
+		if len(next) != 1 || next[0].ID == id {
+			t.Errorf("leased %d items", len(next))
+		}
+		if len(lease(t, s, o)) != 0 {
+			t.Error("leased more than one at a time")
+		}
+		close(written)
+	})
+}
+
 func TestPriorityGoesFirst(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {
 		s := openTest(t, url, nil)

@@ -140,7 +140,8 @@ func (d *sqliteDialect) begin() string            { return "BEGIN IMMEDIATE" }
 func (d *sqliteDialect) writers() int             { return 1 }
 func (d *sqliteDialect) start(*store) error       { return nil }
 
-// limit is none: a context that can end costs a goroutine for each statement, and a local file answers.
+// limit is none: a context that can end costs a goroutine for each statement, and a local file answers. What each message reads does without
+// for the same reason.
 func (d *sqliteDialect) limit() (context.Context, context.CancelFunc) {
 	return context.Background(), func() {}
 }
@@ -206,13 +207,14 @@ func (d *sqliteDialect) kind(err error) failKind {
 	return failOther
 }
 
-const sqliteLane = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
+// The limit is + 0, since SQLite looks at a bare one to plan the query, and plans it anew for each value.
+const sqliteLane = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ? + 0"
 
 // fetch reads on from the cursor. Nothing is written: what is leased is in memory.
 func (d *sqliteDialect) fetch(ctx context.Context, s *store, ln *lane, n int, token int64, now, until time.Time) (f fetched, err error) {
 	f.cursor = ln.cursor
 	for {
-		rows, err := d.readLane.QueryContext(ctx, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
+		rows, err := d.readLane.QueryContext(context.WithoutCancel(ctx), ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
 		if err != nil {
 			return f, err
 		}
@@ -284,8 +286,10 @@ func (d *sqliteDialect) committed()        {}
 func (d *sqliteDialect) sending(_ context.Context, s *store) (n int64, err error) {
 	s.lanes.mu.Lock()
 	defer s.lanes.mu.Unlock()
-	for _, in := range s.lanes.inRoute {
-		n += int64(in)
+	for _, le := range s.lanes.leased {
+		if le.token != 0 {
+			n++
+		}
 	}
 	return n, nil
 }

@@ -76,7 +76,7 @@ func syncFolder(path string) error {
 }
 
 func (d *sqliteDialect) readChunk(ctx context.Context, message ID, n int) *sql.Row {
-	return d.readBody.QueryRowContext(ctx, int64(message), int64(n))
+	return d.readBody.QueryRowContext(context.WithoutCancel(ctx), int64(message), int64(n))
 }
 
 func (d *sqliteDialect) open(_ context.Context, it *Item) (io.ReadSeekCloser, error) {
