@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,9 +65,10 @@ func TestInterruptEndsTheServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range peers {
+		w := allWorks[slices.IndexFunc(allWorks, p.can)]
 		ctx, cancel := context.WithCancel(t.Context())
 		o := options{}
-		s, err := startServer(ctx, p, findWork("W1"), core, &o)
+		s, err := startServer(ctx, p, w, "", core, &o)
 		if err != nil && p.command != nil {
 			t.Logf("%s is left out: %v", p.name, err)
 			cancel()
