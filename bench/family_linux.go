@@ -4,9 +4,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -31,6 +33,35 @@ func familyCPU(pid int) (time.Duration, error) {
 		}
 	}
 	return 0, fmt.Errorf("bench: children of process %d come and go too fast: %w", pid, err)
+}
+
+// leadGroup makes a process the leader of a group of its own.
+func leadGroup(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// adopt makes processes ours whose parents have ended, so that they can be waited for.
+func adopt() error {
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return nil
+}
+
+// endGroup waits until nobody is left of a process group whose leader has ended, and sees to it if that takes too long.
+func endGroup(pid int) {
+	for end := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		for {
+			if gone, err := unix.Wait4(-pid, nil, unix.WNOHANG, nil); err != nil || gone == 0 {
+				break
+			}
+		}
+		if unix.Kill(-pid, 0) != nil {
+			return
+		}
+		if time.Now().After(end) {
+			unix.Kill(-pid, unix.SIGKILL)
+			end = time.Now().Add(patience)
+		}
+	}
 }
 
 // livingCPU is what a process and its children have used that are there.

@@ -19,3 +19,6 @@ func cpuTime(pid int) (time.Duration, error)   { return 0, errLinux }
 func residentKiB(pid int) (int64, error)       { return 0, errLinux }
 func familyCPU(pid int) (time.Duration, error) { return 0, errLinux }
 func familyKiB(pid int) (int64, error)         { return 0, errLinux }
+func adopt() error                             { return errLinux }
+func endGroup(pid int)                         {}
+func leadGroup(cmd *exec.Cmd)                  {}

@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 )
 
 // A Postfix of our own: its configuration, its queue and its port are in a folder that is made for it, and nothing of the one that the
@@ -89,7 +88,7 @@ func postfix(ctx context.Context, at place) (*exec.Cmd, error) {
 	}
 	// -d: it stays in the foreground. It wants to lead its process group all the same: it ends the group when it is told to end.
 	cmd := exec.CommandContext(ctx, filepath.Join(daemons, "master"), "-d", "-c", filepath.Join(at.dir, "etc"))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	leadGroup(cmd)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	return cmd, nil
 }
@@ -158,14 +157,4 @@ func noPostfix() error {
 
 func aboutPostfix() string {
 	return "Postfix " + postfixVersion() + " with its own queue, an instance of its own; all its processes counted"
-}
-
-// endGroup ends what is left of a process group, whose leader is gone already.
-func endGroup(pid int) {
-	for end := time.Now().Add(patience); syscall.Kill(-pid, 0) == nil; time.Sleep(5 * time.Millisecond) {
-		if time.Now().After(end) {
-			syscall.Kill(-pid, syscall.SIGKILL)
-			return
-		}
-	}
 }

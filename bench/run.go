@@ -78,11 +78,17 @@ func newRun(o options, log io.Writer) (*run, error) {
 	if err := allowFiles(); err != nil {
 		return nil, err
 	}
+	if err := adopt(); err != nil {
+		return nil, err
+	}
 	return r, pinSelf(r.load)
 }
 
-// addPeer adds a server, unless it isn't installed.
+// addPeer adds a server that has anything to do, unless it isn't installed.
 func (r *run) addPeer(p *peer) {
+	if !slices.ContainsFunc(r.works, p.can) {
+		return
+	}
 	if p.missing != nil {
 		if err := p.missing(); err != nil {
 			r.left = append(r.left, fmt.Sprintf("%s is left out: %v", p.name, err))
