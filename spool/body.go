@@ -42,11 +42,7 @@ func (s *store) openSmall(ctx context.Context, it *Item) (io.ReadSeekCloser, err
 
 // chunk reads a row of a body.
 func (s *store) chunk(ctx context.Context, message ID, n int) (b []byte, err error) {
-	st, err := s.read(ctx, "SELECT bytes FROM spool_body WHERE message = ? AND n = ?")
-	if err != nil {
-		return nil, err
-	}
-	err = st.QueryRowContext(s.dialect.reading(ctx), int64(message), int64(n)).Scan(&b)
+	err = s.db.QueryRowContext(ctx, s.dialect.bind("SELECT bytes FROM spool_body WHERE message = ? AND n = ?"), int64(message), int64(n)).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("%w: the body is missing", ErrDamaged)
 	}

@@ -109,8 +109,6 @@ func (d *postgresDialect) limit() (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.Background(), postgresLimit)
 }
 
-func (d *postgresDialect) reading(ctx context.Context) context.Context { return ctx }
-
 // close gives the leases back and ends.
 func (d *postgresDialect) close() error {
 	var items []*Item

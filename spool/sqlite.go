@@ -137,11 +137,6 @@ func (d *sqliteDialect) limit() (context.Context, context.CancelFunc) {
 	return context.Background(), func() {}
 }
 
-// reading is one that doesn't end, for the same reason.
-func (d *sqliteDialect) reading(ctx context.Context) context.Context {
-	return context.WithoutCancel(ctx)
-}
-
 // writer opens a connection to write on. After a failure the log is emptied first: what the system failed to write of it, it may drop from
 // memory without another word, and all that follows in the log would be lost with it.
 func (d *sqliteDialect) writer(ctx context.Context) (*sql.Conn, error) {
@@ -201,14 +196,10 @@ func (d *sqliteDialect) kind(err error) failKind {
 
 // fetch reads on from the cursor. Nothing is written: what is leased is in memory.
 func (d *sqliteDialect) fetch(ctx context.Context, s *store, ln *lane, n int, token int64, now, until time.Time) (f fetched, err error) {
-	const query = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ? + 0" // + 0: a bare one is looked at to plan, anew for each value
-	st, err := s.read(ctx, query)
-	if err != nil {
-		return f, err
-	}
+	const query = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
 	f.cursor = ln.cursor
 	for {
-		rows, err := st.QueryContext(d.reading(ctx), ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
+		rows, err := s.db.QueryContext(ctx, query, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
 		if err != nil {
 			return f, err
 		}

@@ -17,8 +17,7 @@ import (
 type store struct {
 	log     *slog.Logger
 	opt     Options
-	db      *sql.DB  // for reading
-	reads   sync.Map // *sql.Stmt by query; see read
+	db      *sql.DB // for reading
 	dialect dialect
 	ids     idClock
 	lanes   *lanes
@@ -43,8 +42,6 @@ type dialect interface {
 	begin() string
 	// limit bounds what a writer does in one go.
 	limit() (context.Context, context.CancelFunc)
-	// reading is the context of a query that reads for one who waits until ctx ends.
-	reading(ctx context.Context) context.Context
 	// writers is how many write at the same time; writer opens a connection for one.
 	writers() int
 	writer(ctx context.Context) (*sql.Conn, error)
@@ -180,22 +177,6 @@ func setDefault[T comparable](v *T, d T) {
 	if *v == zero {
 		*v = d
 	}
-}
-
-// read is a query of those that each message needs: it is prepared once, not every time.
-func (s *store) read(ctx context.Context, query string) (*sql.Stmt, error) {
-	if st, ok := s.reads.Load(query); ok {
-		return st.(*sql.Stmt), nil
-	}
-	st, err := s.db.PrepareContext(ctx, s.dialect.bind(query))
-	if err != nil {
-		return nil, err
-	}
-	if first, there := s.reads.LoadOrStore(query, st); there {
-		st.Close()
-		return first.(*sql.Stmt), nil
-	}
-	return st, nil
 }
 
 // Close implements [Spool].
