@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -144,9 +143,8 @@ func (w *writer) run() {
 	}
 }
 
-// gather waits for an op and takes all that wait with it, and those that come while it lets the other goroutines run, as long as some do:
-// otherwise the first would be committed alone, and all others wait for that. If nobody waits for any of them it waits a little for more.
-// None: the spool is closed.
+// gather waits for an op and takes all that wait with it. If nobody waits for any of them it waits a little for more. None: the spool is
+// closed.
 func (w *writer) gather(batch []*op) []*op {
 	first, ok := <-w.s.ops
 	if !ok {
@@ -164,7 +162,6 @@ func (w *writer) gather(batch []*op) []*op {
 		}
 	}
 	accept(first)
-	yielded := 0 // how many there were at the last yield
 	var lazy <-chan time.Time
 	for len(batch) < batchOps && size < batchOctets {
 		select {
@@ -177,12 +174,7 @@ func (w *writer) gather(batch []*op) []*op {
 		default:
 		}
 		if urgent {
-			if yielded == len(batch) {
-				return batch
-			}
-			yielded = len(batch)
-			runtime.Gosched()
-			continue
+			return batch
 		}
 		if lazy == nil {
 			lazy = time.After(lazyDelay)
