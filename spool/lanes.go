@@ -24,7 +24,7 @@ type lanes struct {
 	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
 	leased  map[ID]*leased
 	recent  map[ID]struct{} // released since the fetch began that is reading, which may see them as they were
-	inRoute map[string]int  // how many of a route are leased, and not being settled
+	inRoute map[string]int  // how many of a route are leased
 	expiry  time.Time       // no lease ends before
 	reading bool            // a fetch is
 	wake    chan struct{}
@@ -234,14 +234,10 @@ func (l *lanes) releaseLocked(id ID) *leased {
 	if l.reading {
 		l.recent[id] = struct{}{}
 	}
-	if le.token != 0 && !le.until.IsZero() {
-		l.freeRoute(le.key.route)
+	if le.token == 0 {
+		return le
 	}
-	return le
-}
-
-// freeRoute tells that a route has one less on lease.
-func (l *lanes) freeRoute(route string) {
+	route := le.key.route
 	if l.inRoute[route]--; l.inRoute[route] == 0 {
 		delete(l.inRoute, route)
 	}
@@ -252,6 +248,7 @@ func (l *lanes) freeRoute(route string) {
 		delete(l.parked, route)
 		l.signal()
 	}
+	return le
 }
 
 // claim reserves items that are not on lease, in order to change them. It returns those that it got; release gives them back.
@@ -269,8 +266,7 @@ func (l *lanes) claim(ids []ID) (got []ID) {
 	return got
 }
 
-// settling checks the lease of an item and stops its clock. After that it ends with release only, but doesn't count for the route any more:
-// the attempt is over, and the next need not wait until what became of it is on disk.
+// settling checks the lease of an item and stops its clock. After that it ends with release only.
 func (l *lanes) settling(it *Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -279,7 +275,6 @@ func (l *lanes) settling(it *Item) error {
 		return ErrLeaseLost
 	}
 	le.until = time.Time{}
-	l.freeRoute(le.key.route)
 	return nil
 }
 

@@ -271,10 +271,8 @@ func (d *sqliteDialect) committed()        {}
 func (d *sqliteDialect) sending(_ context.Context, s *store) (n int64, err error) {
 	s.lanes.mu.Lock()
 	defer s.lanes.mu.Unlock()
-	for _, le := range s.lanes.leased {
-		if le.token != 0 {
-			n++
-		}
+	for _, in := range s.lanes.inRoute {
+		n += int64(in)
 	}
 	return n, nil
 }
