@@ -1,9 +1,12 @@
 package main // the accounting of other processes is Linux's
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -64,9 +67,10 @@ func TestInterruptEndsTheServers(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, p := range peers {
+		w := allWorks[slices.IndexFunc(allWorks, p.can)]
 		ctx, cancel := context.WithCancel(t.Context())
 		o := options{}
-		s, err := startServer(ctx, p, findWork("W1"), core, &o)
+		s, err := startServer(ctx, p, w, "", core, &o)
 		if err != nil && p.command != nil {
 			t.Logf("%s is left out: %v", p.name, err)
 			cancel()
@@ -82,6 +86,42 @@ func TestInterruptEndsTheServers(t *testing.T) {
 			t.Errorf("%s is still there", p.name)
 		}
 		s.stop() // does no harm
+	}
+}
+
+// A server of many processes is charged for those that have ended, too.
+func TestFamilyCountsChildrenThatHaveEnded(t *testing.T) {
+	busy := `i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done`
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "( "+busy+" ) & wait; echo done; read x")
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Wait()
+	defer stdin.Close()
+	if line, err := bufio.NewReader(stdout).ReadString('\n'); err != nil {
+		t.Fatalf("%q, %v", line, err)
+	}
+	own, err := cpuTime(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := familyCPU(cmd.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all < own+20*time.Millisecond {
+		t.Errorf("the family has used %v, the parent alone %v", all, own)
+	}
+	if kib, err := familyKiB(cmd.Process.Pid); err != nil || kib <= 0 {
+		t.Errorf("it has %d KiB, %v", kib, err)
 	}
 }
 

@@ -20,6 +20,7 @@ type load struct {
 	sessions int
 	script   []step
 	waits    []int // how many replies each step waits for
+	sink     *sink // where the messages are to arrive; nil: nowhere
 
 	stop     atomic.Bool
 	messages atomic.Int64
@@ -38,11 +39,13 @@ func newLoad(addr string, w *work, most int) *load {
 	return l
 }
 
-// run works for the given time, or up to maxMessages, and ends with whole messages. It returns how many, and their octets.
+// run works for the given time, or up to maxMessages, and ends with whole messages, that have arrived if they are to. It returns how
+// many, and their octets.
 func (l *load) run(ctx context.Context, d time.Duration) (messages, octets int64, err error) {
 	l.stop.Store(false)
 	l.messages.Store(0)
 	l.octets.Store(0)
+	arrived := l.sink.count()
 	timer := time.AfterFunc(d, func() { l.stop.Store(true) })
 	defer timer.Stop()
 	defer context.AfterFunc(ctx, func() { l.stop.Store(true) })()
@@ -63,6 +66,9 @@ func (l *load) run(ctx context.Context, d time.Duration) (messages, octets int64
 	select {
 	case err = <-errs:
 	default:
+	}
+	if err == nil && l.sink != nil {
+		err = l.sink.await(ctx, arrived+l.messages.Load())
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()

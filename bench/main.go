@@ -3,6 +3,7 @@
 //
 //	go run .                                      # everything, some minutes
 //	go run . -rounds 3 -work W1,W3 -peers esmtp,go-smtp
+//	go run . -work 'Q*'                           # what keeps mail on disk
 //	go run . -short                               # seconds: does it run at all?
 //
 // The one idea to hold: every server, ours too, is a process of its own (this program again, as "bench serve NAME", or a foreign
@@ -34,6 +35,7 @@ type options struct {
 	peers    []string      // names; none: all
 	works    []string
 	profile  string // folder for CPU profiles of the Go servers
+	dir      string // where queues are
 }
 
 // maxMessages bounds the work of one measurement, however fast the server is.
@@ -60,8 +62,9 @@ func parseFlags() (options, bool) {
 	flag.DurationVar(&o.window, "time", time.Second, "how long a server gets work, in a round")
 	flag.IntVar(&o.idle, "idle", 5000, "sessions held open to weigh an idle one")
 	flag.StringVar(&o.profile, "profile", "", "`folder` for CPU profiles of the Go servers")
+	flag.StringVar(&o.dir, "dir", "", "`folder` on the disk that queues are to be on (default: the folder for temporary files)")
 	peers := flag.String("peers", "", "servers to measure, separated by commas (default all): "+peerNames())
-	works := flag.String("work", "", "work to do, separated by commas (default all): "+workNames())
+	works := flag.String("work", "", "work to do, separated by commas, Q* for all that begins so (default all): "+workNames())
 	short := flag.Bool("short", false, "one short round that shows that all is well; its figures mean nothing")
 	flag.Parse()
 	o.peers, o.works = list(*peers), list(*works)

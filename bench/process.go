@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,6 +25,9 @@ type process struct {
 	ended chan struct{} // closed when it is gone
 	said  *tail         // the end of what it wrote to standard error
 	quit  func()        // asks it to end
+	dir   string        // its folder, removed with it; "": none
+
+	family bool // it has children
 }
 
 // tail keeps the last words of a process.
@@ -49,15 +53,44 @@ func (t *tail) String() string {
 }
 
 // startServer starts a server on the given core. It ends with ctx, and when this program does.
-func startServer(ctx context.Context, p *peer, w *work, core int, o *options) (*process, error) {
-	if p.command != nil {
-		return startForeign(ctx, p, w, core, o)
+func startServer(ctx context.Context, p *peer, w *work, sink string, core int, o *options) (s *process, err error) {
+	at := place{sessions: max(w.sessions, o.idle), sink: sink}
+	if w.durable {
+		at.sessions = w.sessions
+		if at.dir, err = newFolder(o.dir); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				os.RemoveAll(at.dir)
+			}
+		}()
 	}
+	if p.command != nil {
+		return startForeign(ctx, p, at, core)
+	}
+	return startOwn(ctx, p, w, at, core, o)
+}
+
+// newFolder makes a folder that other users can find their way through.
+func newFolder(parent string) (string, error) {
+	dir, err := os.MkdirTemp(parent, "bench-")
+	if err == nil {
+		err = os.Chmod(dir, 0o755)
+	}
+	if err != nil {
+		return "", fmt.Errorf("bench: %w", err)
+	}
+	return filepath.Abs(dir)
+}
+
+// startOwn starts a server in Go: this program again.
+func startOwn(ctx context.Context, p *peer, w *work, at place, core int, o *options) (*process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	args := []string{"serve", p.name, "-work", w.name}
+	args := []string{"serve", p.name, "-work", w.name, "-dir", at.dir, "-sink", at.sink}
 	if o.profile != "" {
 		args = append(args, "-profile", filepath.Join(o.profile, p.name+"-"+w.name+".cpu"))
 	}
@@ -78,7 +111,7 @@ func startServer(ctx context.Context, p *peer, w *work, core int, o *options) (*
 	if err != nil {
 		return nil, fmt.Errorf("bench: %w", err)
 	}
-	s := &process{cmd: cmd, quit: func() { stdin.Close() }}
+	s := &process{cmd: cmd, quit: func() { stdin.Close() }, dir: at.dir}
 	if err := s.start(core); err != nil {
 		return nil, err
 	}
@@ -96,23 +129,27 @@ func startServer(ctx context.Context, p *peer, w *work, core int, o *options) (*
 
 // startForeign starts a server that has to be told its port. The kernel chose it a moment before; should somebody else have
 // taken it meanwhile, we try another.
-func startForeign(ctx context.Context, p *peer, w *work, core int, o *options) (*process, error) {
+func startForeign(ctx context.Context, p *peer, at place, core int) (*process, error) {
 	var last error
 	for range 3 {
-		addr, err := freePort()
-		if err != nil {
+		var err error
+		if at.addr, err = freePort(); err != nil {
 			return nil, err
 		}
-		cmd, err := p.command(ctx, addr, max(w.sessions, o.idle))
+		cmd, err := p.command(ctx, at)
 		if err != nil {
 			return nil, fmt.Errorf("bench: %w", err)
 		}
-		s := &process{cmd: cmd, addr: addr, quit: func() { cmd.Process.Kill() }}
+		s := &process{cmd: cmd, addr: at.addr, quit: func() { cmd.Process.Kill() }, family: p.family}
+		if p.family {
+			s.quit = func() { cmd.Process.Signal(syscall.SIGTERM) }
+		}
 		if err := s.start(core); err != nil {
 			return nil, err
 		}
 		s.await()
 		if last = s.answers(); last == nil {
+			s.dir = at.dir
 			return s, nil
 		}
 		s.stop()
@@ -176,8 +213,24 @@ func (s *process) stop() {
 		s.cmd.Process.Kill()
 		<-s.ended
 	}
+	if s.family {
+		endGroup(s.cmd.Process.Pid)
+	}
+	if s.dir != "" {
+		os.RemoveAll(s.dir)
+	}
 }
 
-func (s *process) cpu() (time.Duration, error) { return cpuTime(s.cmd.Process.Pid) }
+func (s *process) cpu() (time.Duration, error) {
+	if s.family {
+		return familyCPU(s.cmd.Process.Pid)
+	}
+	return cpuTime(s.cmd.Process.Pid)
+}
 
-func (s *process) memory() (int64, error) { return residentKiB(s.cmd.Process.Pid) }
+func (s *process) memory() (int64, error) {
+	if s.family {
+		return familyKiB(s.cmd.Process.Pid)
+	}
+	return residentKiB(s.cmd.Process.Pid)
+}

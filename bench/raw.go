@@ -10,7 +10,7 @@ var rawBuffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
 
 // serveRaw knows the work, and looks at nothing of what comes: after so many octets it says what fits. No server that reads
 // what it is told can cost less.
-func serveRaw(l net.Listener, w *work) error {
+func serveRaw(l net.Listener, w *work, _ place) error {
 	script := w.script()
 	answers := make([][]byte, len(script))
 	for i := range script {

@@ -37,6 +37,7 @@ type sample struct {
 	cpu      time.Duration // of the server
 	loadCPU  time.Duration // of the load generator
 	idleKiB  float64       // per session, for idle work
+	memory   int64         // KiB of the server behind the work
 }
 
 // newRun finds what the options name, and takes its place on the second core.
@@ -53,7 +54,7 @@ func newRun(o options, log io.Writer) (*run, error) {
 		}
 	}
 	for _, w := range allWorks {
-		if len(o.works) == 0 || slices.Contains(o.works, w.name) {
+		if len(o.works) == 0 || slices.ContainsFunc(o.works, w.named) {
 			r.works = append(r.works, w)
 		}
 	}
@@ -77,13 +78,19 @@ func newRun(o options, log io.Writer) (*run, error) {
 	if err := allowFiles(); err != nil {
 		return nil, err
 	}
+	if err := adopt(); err != nil {
+		return nil, err
+	}
 	return r, pinSelf(r.load)
 }
 
-// addPeer adds a server, unless it isn't installed.
+// addPeer adds a server that has anything to do, unless it isn't installed.
 func (r *run) addPeer(p *peer) {
-	if p.command != nil {
-		if _, err := p.command(context.Background(), "127.0.0.1:1", 1); err != nil {
+	if !slices.ContainsFunc(r.works, p.can) {
+		return
+	}
+	if p.missing != nil {
+		if err := p.missing(); err != nil {
 			r.left = append(r.left, fmt.Sprintf("%s is left out: %v", p.name, err))
 			return
 		}
@@ -122,14 +129,28 @@ func (s sample) brief(w *work) string {
 	if w.idle() {
 		return fmt.Sprintf("%.1f", s.idleKiB)
 	}
+	if w.durable {
+		return fmt.Sprintf("%.0f/s %.0f", s.perSecond(), s.perThousand())
+	}
 	return fmt.Sprintf("%.2f", s.perThousand())
 }
 
 // perThousand is the server's CPU time in milliseconds per thousand messages.
 func (s sample) perThousand() float64 { return s.cpu.Seconds() * 1e6 / s.messages }
 
+// perSecond is the rate.
+func (s sample) perSecond() float64 { return s.messages / s.wall.Seconds() }
+
 func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
-	s, err := startServer(ctx, p, w, r.server, &r.options)
+	var to *sink // mail goes on to it
+	if w.relayed {
+		var err error
+		if to, err = newSink(); err != nil {
+			return sample{}, err
+		}
+		defer to.close()
+	}
+	s, err := startServer(ctx, p, w, to.address(), r.server, &r.options)
 	if err != nil {
 		return sample{}, err
 	}
@@ -142,12 +163,17 @@ func (r *run) measure(ctx context.Context, p *peer, w *work) (sample, error) {
 		return weigh(ctx, s, w, n, r.settle)
 	}
 	l := newLoad(s.addr, w, r.sessions)
-	if r.warmup > 0 {
-		if _, _, err := l.run(ctx, r.warmup); err != nil {
+	l.sink = to
+	warmup, window := r.warmup, r.window
+	if w.durable { // processes that start as they are needed, files that grow: it takes longer until all is as it goes on
+		warmup, window = durableTimes*warmup, durableTimes*window
+	}
+	if warmup > 0 {
+		if _, _, err := l.run(ctx, warmup); err != nil {
 			return sample{}, err
 		}
 	}
-	return timed(ctx, s, l, r.window)
+	return timed(ctx, s, l, window)
 }
 
 // timed lets the server work for a while and reads the clocks before and after.
@@ -174,7 +200,8 @@ func timed(ctx context.Context, s *process, l *load, d time.Duration) (sample, e
 		return sample{}, err
 	}
 	result.loadCPU -= own
-	return result, nil
+	result.memory, err = s.memory()
+	return result, err
 }
 
 // perAddress is how many sessions come from one loopback address: each has ports for some more.

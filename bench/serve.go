@@ -21,6 +21,9 @@ func serve(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
 	job := flags.String("work", "", "the work that will come")
 	profile := flags.String("profile", "", "`file` for a CPU profile")
+	var at place
+	flags.StringVar(&at.dir, "dir", "", "a `folder` of its own")
+	flags.StringVar(&at.sink, "sink", "", "`address` of the server that mail goes on to")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -41,7 +44,7 @@ func serve(args []string) error {
 		defer stop()
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- p.serve(l, w) }()
+	go func() { failed <- p.serve(l, w, at) }()
 	fmt.Println(l.Addr())
 	ended := make(chan struct{})
 	go func() {
@@ -71,7 +74,7 @@ func startProfile(name string) (stop func() error, err error) {
 }
 
 // serveOurs serves with Default. The limits are set so that none refuses the work; every check is made as ever.
-func serveOurs(l net.Listener, w *work) error {
+func serveOurs(l net.Listener, w *work, _ place) error {
 	srv := oursServer(nil)
 	var err error
 	if srv.TLSConfig, err = serverTLS(w); err != nil {
@@ -92,12 +95,12 @@ func (f *fields) HEADER(_ *esmtp.Session, name, value string) esmtp.Reply {
 	return esmtp.Reply{}
 }
 
-func serveOursHeader(l net.Listener, _ *work) error {
+func serveOursHeader(l net.Listener, _ *work, _ place) error {
 	return oursServer(func(*esmtp.Session) esmtp.Handler { return new(fields) }).Serve(l)
 }
 
 // serveOursMetrics is the same, and every command, message and session is counted.
-func serveOursMetrics(l net.Listener, w *work) error {
+func serveOursMetrics(l net.Listener, w *work, _ place) error {
 	srv := oursServer(nil)
 	srv.Observer = metrics.New("esmtp").Observer("sink")
 	var err error
@@ -125,7 +128,7 @@ func (drop) Mail(string, *smtp.MailOptions) error { return nil }
 func (drop) Rcpt(string, *smtp.RcptOptions) error { return nil }
 func (drop) Data(r io.Reader) error               { _, err := io.Copy(io.Discard, r); return err }
 
-func serveGoSMTP(l net.Listener, w *work) error {
+func serveGoSMTP(l net.Listener, w *work, _ place) error {
 	srv := smtp.NewServer(smtp.BackendFunc(func(*smtp.Conn) (smtp.Session, error) { return drop{}, nil }))
 	srv.Domain = "sink.example"
 	var err error

@@ -10,10 +10,12 @@ import (
 type work struct {
 	name     string
 	what     string
-	goal     float64 // CPU per message, as a part of go-smtp's
+	goal     float64 // CPU per message, as a part of the baseline's
 	sessions int     // at a time
 	steps    func() []step
 	tls      bool // STARTTLS comes before it
+	durable  bool // 250 means that the message is on disk
+	relayed  bool // and it is to arrive at the sink
 }
 
 // step is what the client sends at once, and the replies that it then waits for.
@@ -26,16 +28,16 @@ type step struct {
 
 // works is all the work, in the order of the table. The names are those of the project's notes on speed.
 var works = []*work{
-	{"W1", "4 KiB, one message a connection", 0.55, 16, func() []step { return stepwise(1, text(4<<10)) }, false},
-	{"W2", "4 KiB, 100 a connection, step by step", 0.50, 16, func() []step { return stepwise(100, text(4<<10)) }, false},
-	{"W3", "4 KiB, 100 a connection, pipelined", 0.20, 16, func() []step { return pipelined(100, 1, text(4<<10)) }, false},
-	{"W4", "10 MiB by DATA", 0.05, 4, func() []step { return stepwise(4, text(10<<20)) }, false},
-	{"W5", "1 MiB, every line begins with a dot", 0.06, 4, func() []step { return stepwise(20, dots(1<<20)) }, false},
-	{"W6", "STARTTLS, 4 KiB, one message a connection", 0.70, 16, func() []step { return stepwise(1, text(4<<10)) }, true},
-	{"W6b", "10 MiB by DATA in TLS", 0.13, 4, func() []step { return stepwise(4, text(10<<20)) }, true},
-	{"W8", "10 MiB by BDAT", 0.55, 4, func() []step { return chunked(4, text(10<<20)) }, false},
-	{"WH", "32 KiB of header fields", 0.20, 16, func() []step { return stepwise(20, header(32<<10)) }, false},
-	{"WR", "50 recipients, pipelined", 0.05, 16, func() []step { return pipelined(20, 50, text(1<<10)) }, false},
+	{name: "W1", what: "4 KiB, one message a connection", goal: 0.55, sessions: 16, steps: func() []step { return stepwise(1, text(4<<10)) }},
+	{name: "W2", what: "4 KiB, 100 a connection, step by step", goal: 0.50, sessions: 16, steps: func() []step { return stepwise(100, text(4<<10)) }},
+	{name: "W3", what: "4 KiB, 100 a connection, pipelined", goal: 0.20, sessions: 16, steps: func() []step { return pipelined(100, 1, text(4<<10)) }},
+	{name: "W4", what: "10 MiB by DATA", goal: 0.05, sessions: 4, steps: func() []step { return stepwise(4, text(10<<20)) }},
+	{name: "W5", what: "1 MiB, every line begins with a dot", goal: 0.06, sessions: 4, steps: func() []step { return stepwise(20, dots(1<<20)) }},
+	{name: "W6", what: "STARTTLS, 4 KiB, one message a connection", goal: 0.70, sessions: 16, steps: func() []step { return stepwise(1, text(4<<10)) }, tls: true},
+	{name: "W6b", what: "10 MiB by DATA in TLS", goal: 0.13, sessions: 4, steps: func() []step { return stepwise(4, text(10<<20)) }, tls: true},
+	{name: "W8", what: "10 MiB by BDAT", goal: 0.55, sessions: 4, steps: func() []step { return chunked(4, text(10<<20)) }},
+	{name: "WH", what: "32 KiB of header fields", goal: 0.20, sessions: 16, steps: func() []step { return stepwise(20, header(32<<10)) }},
+	{name: "WR", what: "50 recipients, pipelined", goal: 0.05, sessions: 16, steps: func() []step { return pipelined(20, 50, text(1<<10)) }},
 }
 
 // idleWork and idleTLSWork are the conversations of sessions that then stay idle.
@@ -45,7 +47,19 @@ var (
 )
 
 // allWorks is what the names on the command line may mean.
-var allWorks = append(slices.Clip(works), idleWork, idleTLSWork)
+var allWorks = slices.Concat(works, []*work{idleWork, idleTLSWork}, durableWorks())
+
+// plainWorks are those in which nothing is kept.
+func plainWorks(list []*work) (plain, durable []*work) {
+	for _, w := range list {
+		if w.durable {
+			durable = append(durable, w)
+		} else {
+			plain = append(plain, w)
+		}
+	}
+	return plain, durable
+}
 
 // idle reports whether the sessions are only to be weighed.
 func (w *work) idle() bool { return w == idleWork || w == idleTLSWork }
@@ -145,11 +159,19 @@ func replies(answer string) (n int) {
 
 func findWork(name string) *work {
 	for _, w := range allWorks {
-		if w.name == name {
+		if w.named(name) {
 			return w
 		}
 	}
 	return nil
+}
+
+// named reports whether a name on the command line means this work: "W1" does, and "W*" does for all that begin so.
+func (w *work) named(name string) bool {
+	if prefix, ok := strings.CutSuffix(name, "*"); ok {
+		return strings.HasPrefix(w.name, prefix)
+	}
+	return w.name == name
 }
 
 func workNames() string {
