@@ -25,6 +25,9 @@ func (l *lanes) hold(items []*Item, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
+		if le := l.leased[it.ID]; le != nil && le.token != 0 && !le.until.IsZero() {
+			l.freeRoute(le.key.route) // that lease has ended in the database, and who had it doesn't know yet
+		}
 		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: it.lease, until: until}
 		l.inRoute[it.Route]++
 	}
@@ -33,11 +36,14 @@ func (l *lanes) hold(items []*Item, until time.Time) {
 	}
 }
 
-// release ends a lease.
-func (l *lanes) release(id ID) {
+// release ends the lease of an item. With PostgreSQL somebody else may have leased it by now: as soon as what became of it is committed, anybody can.
+// That lease is not to be touched.
+func (l *lanes) release(it *Item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.releaseLocked(id)
+	if le := l.leased[it.ID]; le != nil && le.token == it.lease {
+		l.releaseLocked(it.ID)
+	}
 }
 
 func (l *lanes) releaseLocked(id ID) *leased {

@@ -80,7 +80,7 @@ func (s *store) Return(ctx context.Context, items ...*Item) error {
 	}
 	err := s.dialect.giveBack(ctx, ours) // if it fails they come back by themselves
 	for _, it := range ours {
-		s.lanes.release(it.ID)
+		s.lanes.release(it)
 		s.enqueue(it)
 	}
 	return err

@@ -173,7 +173,7 @@ func (s *store) lock(ctx context.Context, t *tx, id ID) (r row, err error) {
 // setAside puts an item that is damaged where it is in nobody's way, and says so.
 func (s *store) setAside(it *Item, cause error) {
 	if it.lease != 0 { // and not just looked at
-		s.lanes.release(it.ID)
+		s.lanes.release(it)
 	}
 	s.log.Error("spool: an item is damaged and was set aside", "id", it.ID.String(), "message", it.Message.String(), "error", cause)
 	reason := cleanText(cause.Error())

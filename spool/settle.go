@@ -49,14 +49,14 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 	switch {
 	case errors.Is(err, ErrLeaseLost):
 		key := s.lanes.laneOf(it)
-		s.lanes.release(it.ID)
+		s.lanes.release(it)
 		s.lanes.add(key, position{id: it.ID})
 		return err
 	case err != nil: // it is on disk as it was: to lease it at once would only deliver it once more
 		s.lanes.unsettle(it.ID, time.Now().Add(settleAgain))
 		return err
 	}
-	s.lanes.release(it.ID)
+	s.lanes.release(it)
 	s.settled(it)
 	for _, r := range reports {
 		s.queued(r.Items)
@@ -122,7 +122,7 @@ func (s *store) addReports(it *Item, reports []Report, change *op) error {
 // gone is after a delivered item was deleted.
 func (s *store) gone(ctx context.Context, conn *sql.Conn, it *Item) {
 	s.dialect.dropBody(ctx, conn, it)
-	s.lanes.release(it.ID)
+	s.lanes.release(it)
 	for i := range it.Recipients {
 		if it.Recipients[i].State != Accepted {
 			s.hub.tell(EventFailed, it)

@@ -81,3 +81,27 @@ func TestALaneThatIsGivenBackWakesWhoLookedMeanwhile(t *testing.T) {
 		t.Error("who waits isn't woken")
 	}
 }
+
+// With PostgreSQL an item can be leased again as soon as what became of it is committed, before who settled it has come back to say that its lease is
+// over. That must not end the new lease, which would leave the item with nobody until it runs out.
+func TestTheEndOfALeaseIsNotThatOfTheNext(t *testing.T) {
+	l := newLanes()
+	old, until := &Item{ID: 1, Route: "a", lease: 1}, time.Now().Add(time.Hour)
+	l.hold([]*Item{old}, until)
+	if err := l.settling(old); err != nil {
+		t.Fatal(err)
+	}
+	again := &Item{ID: 1, Route: "a", lease: 2}
+	l.hold([]*Item{again}, until)
+	l.release(old)
+	if l.inRoute["a"] != 1 {
+		t.Errorf("%d are counted for the route, want 1", l.inRoute["a"])
+	}
+	if err := l.settling(again); err != nil {
+		t.Errorf("the new lease: %v", err)
+	}
+	l.release(again)
+	if len(l.leased) != 0 || len(l.inRoute) != 0 {
+		t.Errorf("left %v, %v", l.leased, l.inRoute)
+	}
+}
