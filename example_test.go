@@ -1,6 +1,7 @@
 package esmtp_test
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"log"
@@ -59,4 +60,54 @@ func Example() {
 	// "hello" from ann@client.example
 	// <nil>
 	// 550 "5.7.1 we do not relay"
+}
+
+// Tuned can be spoken to while its client is connected.
+type Tuned struct {
+	esmtp.Default
+	quota int
+}
+
+func (t *Tuned) Posted(s *esmtp.Session, message any) esmtp.Reply {
+	switch m := message.(type) {
+	case int:
+		t.quota = m // on the session's goroutine: no lock
+		fmt.Println("quota", t.quota)
+	case esmtp.Outlived: // a new configuration has taken over
+		return esmtp.Deny(421, 4, 3, 2, "please connect again")
+	}
+	return t.Default.Posted(s, message)
+}
+
+func ExampleSession_Post() {
+	ids := make(chan string, 1)
+	srv := &esmtp.Server{
+		Hostname:   "mx.example.org",
+		NewHandler: func(*esmtp.Session) esmtp.Handler { return new(Tuned) },
+		Logger:     slog.New(slog.DiscardHandler),
+		Observer:   esmtp.Observer{Connected: func(s *esmtp.Session) { ids <- s.ID() }},
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		log.Fatal(err)
+	}
+	go srv.Serve(l)
+	defer srv.Shutdown(context.Background())
+
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
+	lines := bufio.NewScanner(client)
+	lines.Scan() // the greeting
+
+	session := srv.Session(<-ids)
+	session.Post(3)
+	session.Kick(esmtp.Deny(421, 4, 7, 0, "come back tomorrow"))
+	lines.Scan()
+	fmt.Println(lines.Text())
+	// Output:
+	// quota 3
+	// 421 4.7.0 come back tomorrow
 }

@@ -2,6 +2,7 @@ package esmtp
 
 import (
 	"math/rand/v2"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -32,4 +33,19 @@ func formatID(id uint64) string {
 		id >>= 5
 	}
 	return string(b[:])
+}
+
+// parseID reads what formatID wrote, in any case.
+func parseID(text string) (id uint64, ok bool) {
+	if len(text) != 13 {
+		return 0, false
+	}
+	for i := range len(text) {
+		digit := strings.IndexByte(idDigits, lower(text[i]))
+		if digit < 0 {
+			return 0, false
+		}
+		id = id<<5 | uint64(digit)
+	}
+	return id, formatID(id) == strings.ToLower(text)
 }

@@ -67,10 +67,11 @@ func (srv *Server) SessionCount() int {
 // Session finds a live session by its ID, in any case; nil if there is none. Of what it returns only those methods may be called that any
 // goroutine may call. Any goroutine may call it.
 func (srv *Server) Session(id string) *Session {
+	n, ok := parseID(id)
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
 	for s := range srv.sessions {
-		if equalFold(s.ID(), id) {
+		if ok && s.id == n {
 			return s
 		}
 	}

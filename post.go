@@ -42,6 +42,10 @@ type kick struct{ reply Reply }
 // as Post's.
 func (s *Session) Kick(r Reply) error { return s.Post(kick{r.Hangup()}) }
 
+// Abort closes the connection at once and without a word, within a message too, which is lost; [Handler].Closed gets [ErrServerClosed]. A method that
+// is at work is not interrupted, but its [Session.Context] ends. It is for clients that a Kick doesn't reach. Any goroutine may call it.
+func (s *Session) Abort() { s.abort() }
+
 // Outlived reports whether the session has outlived the configuration of its server; see [Outlived]. Any goroutine may call it.
 func (s *Session) Outlived() bool { return s.srv.isClosing() }
 

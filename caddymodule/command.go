@@ -25,9 +25,9 @@ import (
 func init() {
 	caddycmd.RegisterCommand(caddycmd.Command{
 		Name:  "esmtp",
-		Short: "Helps with the ESMTP server",
+		Short: "Helps with the ESMTP server, and shows what it does",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(userCommand())
+			cmd.AddCommand(userCommand(), sessionsCommand(), kickCommand(), eventsCommand())
 		},
 	})
 }

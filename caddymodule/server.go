@@ -109,7 +109,11 @@ type Server struct {
 	wrappers  []caddy.ListenerWrapper
 	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
 	engine    *esmtp.Server
+<<<<<<< HEAD
 	parent    *Server // that this one is a route of; nil: it is none
+=======
+	look      *look // for the admin API
+>>>>>>> refs/heads/admin
 }
 
 // provision loads the handlers, and makes the engine.
@@ -117,6 +121,7 @@ type Server struct {
 // ctx is that of the config, sessions one that lives as long as a session does.
 func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
+	srv.look = newLook(srv)
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
@@ -195,7 +200,12 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
+<<<<<<< HEAD
 			Logger:            log,
+=======
+			Observer:          adminObserver(name),
+			Logger:            log.With("server", name),
+>>>>>>> refs/heads/admin
 		}
 	}
 	srv.engine = newEngine()
