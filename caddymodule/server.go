@@ -109,11 +109,8 @@ type Server struct {
 	wrappers  []caddy.ListenerWrapper
 	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
 	engine    *esmtp.Server
-<<<<<<< HEAD
 	parent    *Server // that this one is a route of; nil: it is none
-=======
-	look      *look // for the admin API
->>>>>>> refs/heads/admin
+	look      *look   // for the admin API
 }
 
 // provision loads the handlers, and makes the engine.
@@ -147,6 +144,14 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 		srv.engine.Select = srv.selectRoute
 	}
 	return srv.provisionRoutes(ctx, sessions, common, log)
+}
+
+// serverName is the name of the server, also of one of its routes.
+func (srv *Server) serverName() string {
+	if srv.parent != nil {
+		return srv.parent.name
+	}
+	return srv.name
 }
 
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
@@ -200,12 +205,8 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-<<<<<<< HEAD
+			Observer:          adminObserver(srv.serverName()),
 			Logger:            log,
-=======
-			Observer:          adminObserver(name),
-			Logger:            log.With("server", name),
->>>>>>> refs/heads/admin
 		}
 	}
 	srv.engine = newEngine()
