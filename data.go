@@ -157,8 +157,9 @@ func (s *Session) finishMessage(m *message) {
 		s.errors++ // if it was one too many, the next command hears of it: this reply is about the message
 	}
 	f := s.format()
-	s.logMessage(all)
-	s.messageDone(all, MessageTimes{Receive: ended - s.tx.begun, Handle: s.elapsed() - ended})
+	times := MessageTimes{Receive: ended - s.tx.begun, Handle: s.elapsed() - ended}
+	s.logMessage(all, times)
+	s.messageDone(all, times)
 	s.replied("EOM", all, ended)
 	s.endTransaction()
 	s.answerMessage(r, replies, f)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"time"
 )
 
 // greet runs CONNECT and writes the greeting. It reports whether the session goes on.
@@ -93,10 +94,12 @@ func (s *Session) handshake() error {
 		}
 		return nil
 	}
-	if err := s.shakeHands(c); err != nil {
+	took, err := s.shakeHands(c)
+	if err != nil {
 		return errors.Join(ErrTLS, err)
 	}
 	s.setSecure()
+	s.securedIn(took, nil)
 	return nil
 }
 
@@ -118,21 +121,23 @@ type handshaker interface {
 	HandshakeContext(context.Context) error
 }
 
-// shakeHands does a handshake within a time limit.
-func (s *Session) shakeHands(c handshaker) error {
+// shakeHands does a handshake within a time limit. The observer is told of one that fails; of one that succeeds the caller tells it, once the
+// session is in TLS.
+func (s *Session) shakeHands(c handshaker) (took time.Duration, err error) {
 	if err := s.expectRead(s.elapsed(), handshakeTime); err != nil {
-		return err
+		return 0, err
 	}
 	if err := s.expectWrite(); err != nil {
-		return err
+		return 0, err
 	}
 	begun := s.elapsed()
-	err := c.HandshakeContext(context.Background())
-	s.securedIn(s.elapsed()-begun, err)
+	err = c.HandshakeContext(context.Background())
+	took = s.elapsed() - begun
 	if err != nil {
+		s.securedIn(took, err)
 		s.failed(ClassHandshake, err)
 	}
-	return err
+	return took, err
 }
 
 // isTLS reports whether the connection is in TLS from the start.

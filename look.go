@@ -64,6 +64,25 @@ func (srv *Server) SessionCount() int {
 	return len(srv.sessions)
 }
 
+// SessionCensus is how many sessions a server has.
+type SessionCensus struct {
+	ByState  [StateClosed + 1]int // indexed by [SessionState]
+	Outlived int                  // of all: those that have outlived their configuration
+}
+
+// Census counts the live sessions. Any goroutine may call it; it costs less than Sessions.
+func (srv *Server) Census() (n SessionCensus) {
+	srv.mu.Lock()
+	defer srv.mu.Unlock()
+	for s := range srv.sessions {
+		n.ByState[s.state.Load()]++
+	}
+	if srv.closing {
+		n.Outlived = len(srv.sessions)
+	}
+	return n
+}
+
 // Session finds a live session by its ID, in any case; nil if there is none. Of what it returns only those methods may be called that any
 // goroutine may call. Any goroutine may call it.
 func (srv *Server) Session(id string) *Session {

@@ -30,7 +30,7 @@ func newMessage(s *Session) *message {
 	m := messages.Get().(*message)
 	m.s = s
 	m.binary = s.tx.from.Body() == BodyBinaryMIME
-	if s.cfg.observer.Message != nil {
+	if s.cfg.observer.Message != nil || s.logs() {
 		s.tx.begun = s.elapsed()
 	}
 	return m

@@ -92,9 +92,12 @@ type Server struct {
 	// Observer is told what happens. Default: nobody is.
 	Observer Observer
 
-	// Logger gets a line for each transaction and each session at info level, and what went wrong in a handler at
-	// error level. At debug level it gets all commands and replies, without what is secret in them. Default: slog.Default().
+	// Logger gets who logged in, or failed to, at info level, and what went wrong in a handler at error level. At debug level it gets all
+	// commands and replies, without what is secret in them. Default: slog.Default().
 	Logger *slog.Logger
+
+	// AccessLog gets a line for each message that came whole and each session that ended, at info level. Default: Logger.
+	AccessLog *slog.Logger
 
 	started  sync.Once
 	startErr error
@@ -137,6 +140,7 @@ type config struct {
 	texts       texts
 	observer    Observer
 	log         *slog.Logger
+	access      *slog.Logger
 }
 
 // Errors of a Server, and the reasons that [Handler].Closed gets. Match them with errors.Is.
@@ -185,6 +189,7 @@ func (srv *Server) start() error {
 			teaser:      strings.Map(printable, srv.GreetingTeaser),
 			observer:    srv.Observer,
 			log:         srv.Logger,
+			access:      srv.AccessLog,
 		}
 		if srv.cfg.hostname == "" {
 			srv.cfg.hostname = systemHostname()
@@ -195,6 +200,9 @@ func (srv *Server) start() error {
 		}
 		if srv.cfg.log == nil {
 			srv.cfg.log = slog.Default()
+		}
+		if srv.cfg.access == nil {
+			srv.cfg.access = srv.cfg.log
 		}
 		srv.sessions = make(map[*Session]struct{})
 		srv.perAddr = make(map[netip.Prefix]int)

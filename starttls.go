@@ -42,7 +42,8 @@ func (s *Session) doSTARTTLS(arg []byte) {
 // in the clear.
 func (s *Session) upgrade() {
 	conn := tls.Server(s.conn, s.cfg.tls)
-	if err := s.shakeHands(conn); err != nil {
+	took, err := s.shakeHands(conn)
+	if err != nil {
 		s.leaving = true
 		s.reason = errors.Join(ErrTLS, err)
 		return
@@ -54,6 +55,7 @@ func (s *Session) upgrade() {
 	s.in.init(conn)
 	s.endTransaction() // RFC 3207 §4.2
 	s.withdraw()
+	s.securedIn(took, nil)
 	s.guard("Secured", func() { s.h.Secured(s) })
 }
 

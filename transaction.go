@@ -15,7 +15,7 @@ type Transaction struct {
 	recipients []Recipient
 	refused    []Recipient
 	octets     atomic.Int64
-	begun      time.Duration // when the message began to come, if an observer wants to know
+	begun      time.Duration // when the message began to come, if anybody wants to know
 	cleanup    []func()
 	outcomes   []*outcome // by recipient; nil: all as EOM says
 	bdat       bdatState

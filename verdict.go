@@ -84,6 +84,20 @@ func (t *Transaction) TakeVerdict() Verdict {
 	return t.verdict
 }
 
+// Outcome says in a word what became of a message that was answered with r: "accepted", "refused_temporarily", "refused_permanently", or, after the
+// disposition, "sent", "held", "quarantined", "discarded", "consumed". A quarantine can refuse too, and so can who consumed the message.
+func (v Verdict) Outcome(r Reply) string {
+	switch {
+	case v.Disposition != Keep && (r.Code/100 == 2 || r.Code == v.Reply.Code):
+		return [...]string{"accepted", "sent", "held", "quarantined", "discarded", "consumed"}[v.Disposition]
+	case r.Code/100 == 2:
+		return "accepted"
+	case r.Code/100 == 5:
+		return "refused_permanently"
+	}
+	return "refused_temporarily"
+}
+
 // applyVerdict is the reply to a message for which EOM said r.
 func (s *Session) applyVerdict(r Reply) Reply {
 	t := s.tx

@@ -40,6 +40,7 @@ var peers = []*peer{
 	{name: "raw", about: aboutRaw, serve: serveRaw, keepAlive: -1},
 	{name: "esmtp", about: aboutOurs, serve: serveOurs, keepAlive: -1, tls: true},
 	{name: "esmtp+HEADER", about: aboutOursHeader, serve: serveOursHeader, keepAlive: -1, only: []string{"WH"}},
+	{name: "esmtp+metrics", about: aboutOursMetrics, serve: serveOursMetrics, keepAlive: -1, tls: true, only: []string{"W1", "W2", "W3", "W6", "WR"}},
 }
 
 func (p *peer) can(w *work) bool {
@@ -97,6 +98,10 @@ func aboutOurs() string {
 
 func aboutOursHeader() string {
 	return "the same with a HEADER method, so that each field is brought to the handler as two strings"
+}
+
+func aboutOursMetrics() string {
+	return "the same with package metrics as its observer"
 }
 
 // moduleVersion is the version of a module that this program is built with.

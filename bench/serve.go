@@ -12,6 +12,7 @@ import (
 	"runtime/pprof"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/metrics"
 	"github.com/emersion/go-smtp"
 )
 
@@ -93,6 +94,17 @@ func (f *fields) HEADER(_ *esmtp.Session, name, value string) esmtp.Reply {
 
 func serveOursHeader(l net.Listener, _ *work) error {
 	return oursServer(func(*esmtp.Session) esmtp.Handler { return new(fields) }).Serve(l)
+}
+
+// serveOursMetrics is the same, and every command, message and session is counted.
+func serveOursMetrics(l net.Listener, w *work) error {
+	srv := oursServer(nil)
+	srv.Observer = metrics.New("esmtp").Observer("sink")
+	var err error
+	if srv.TLSConfig, err = serverTLS(w); err != nil {
+		return err
+	}
+	return srv.Serve(l)
 }
 
 func oursServer(newHandler func(*esmtp.Session) esmtp.Handler) *esmtp.Server {

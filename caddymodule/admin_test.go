@@ -381,3 +381,20 @@ func TestAdminCountsAndShowsLimits(t *testing.T) {
 		t.Errorf("got %+v", s)
 	}
 }
+
+// What a route has is shown, and its sessions are the server's.
+func TestAdminShowsRoutes(t *testing.T) {
+	path := socket(t)
+	a := loadAdmin(t, "unix/"+path+" {\nhostname mx.example.org\nlog\nhandle {\nhostname route.example.org\ntest_inbox\n}\n}\n")
+	c := dial(t, path)
+	c.Expect("220 route.example.org *")
+	var got struct{ Servers []serverView }
+	a.get("GET", "/esmtp/servers", &got)
+	if s := got.Servers[0]; s.Sessions != 1 || fmt.Sprint(s.Handlers, s.Routes) != "[log] [{0 [test_inbox]}]" {
+		t.Errorf("got %+v", s)
+	}
+	if resp, text := a.send("POST", "/esmtp/sessions/"+a.sessions("").Sessions[0].ID+"/messages", "7"); resp.StatusCode != http.StatusAccepted || <-inboxes != "7" {
+		t.Errorf("got %s %s", resp.Status, text)
+	}
+	c.Cmd("QUIT", "221 *")
+}

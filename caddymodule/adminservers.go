@@ -20,18 +20,29 @@ type look struct {
 	loaded   time.Time // its config
 	handlers []string
 	auth     string // the provider
+	routes   []routeView
 }
 
 // newLook notes what a config says, before Caddy drops it.
 func newLook(srv *Server) *look {
-	l := &look{loaded: time.Now()}
-	for _, raw := range srv.HandlersRaw {
-		l.handlers = append(l.handlers, moduleName(raw, "handler"))
-	}
+	l := &look{loaded: time.Now(), handlers: handlerNames(srv.HandlersRaw)}
 	if srv.Auth != nil {
 		l.auth = moduleName(srv.Auth.ProviderRaw, "provider")
 	}
+	for i, r := range srv.Routes {
+		if r != nil {
+			l.routes = append(l.routes, routeView{r.label(i), handlerNames(r.HandlersRaw)})
+		}
+	}
 	return l
+}
+
+func handlerNames(raw []json.RawMessage) []string {
+	names := []string{}
+	for _, handler := range raw {
+		names = append(names, moduleName(handler, "handler"))
+	}
+	return names
 }
 
 // moduleName reads the inline key of a module.
@@ -103,9 +114,16 @@ type serverView struct {
 	LMTP        bool           `json:"lmtp"`
 	Auth        string         `json:"auth,omitempty"`
 	Handlers    []string       `json:"handlers"`
+	Routes      []routeView    `json:"routes,omitempty"`
 	Limits      map[string]any `json:"limits"`
 	Timeouts    map[string]any `json:"timeouts"`
 	Rates       map[string]any `json:"rates"`
+}
+
+// routeView is a route in JSON: what it has below the handlers of the server.
+type routeView struct {
+	Name     string   `json:"name"`
+	Handlers []string `json:"handlers"`
 }
 
 // showServers is GET /esmtp/servers.
@@ -130,7 +148,8 @@ func (srv liveServer) view() serverView {
 		TLSRequired: srv.engine.RequireTLS,
 		LMTP:        srv.LMTP,
 		Auth:        srv.look.auth,
-		Handlers:    append([]string{}, srv.look.handlers...),
+		Handlers:    srv.look.handlers,
+		Routes:      srv.look.routes,
 		Limits:      limitsInForce(limits),
 		Timeouts:    timeoutsInForce(timeouts),
 		Rates:       ratesInForce(rates),

@@ -14,8 +14,9 @@
 // matcher.go, matchip.go and matchconn.go what says which sessions those are for, listen.go its addresses, listeners.go what is wrapped around
 // its sockets, tls.go its certificates, and auth.go who may log in. caddyfile.go reads the global option, directives.go the settings of a server, handle.go its routes, and
 // suggest.go finds out what was meant. register.go and fields.go are Register; maildir.go, recipients.go, respond.go, senders.go and log.go are the modules of
-// esmtp.handlers that come with it, authusers.go and authremote.go those of esmtp.auth. command*.go is the command "caddy esmtp", and admin*.go what it
-// asks: the admin API.
+// esmtp.handlers that come with it, authusers.go and authremote.go those of esmtp.auth. observe.go puts together who looks
+// on: metrics.go for Prometheus, and events.go for Caddy's app events. queue.go, queuelife.go and queuehandler.go are the queues and the handlers that
+// fill them. command*.go is the command "caddy esmtp", and admin*.go what it asks: the admin API.
 //
 // wrapper.go is the listener wrapper that lets mail clients in at the port of a web server: wrapper_listener.go brings connections to
 // wrapper_mux.go, which tells them apart by wrapper_recognize.go, and hands them to web servers and to the mail servers of

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strconv"
 
@@ -123,16 +122,16 @@ func (t *TLS) clone() (*TLS, error) {
 }
 
 // provisionRoutes loads the matchers and handlers of all routes, and makes an engine for each. common are the handlers of all sessions.
-func (srv *Server) provisionRoutes(ctx, sessions caddy.Context, common stack, log *slog.Logger) error {
+func (srv *Server) provisionRoutes(ctx, sessions caddy.Context, common stack, log loggers) error {
 	for i, r := range srv.Routes {
-		if err := r.provision(ctx, sessions, common, log.With("route", r.label(i))); err != nil {
+		if err := r.provision(ctx, sessions, common, log.with("route", r.label(i))); err != nil {
 			return fmt.Errorf("route %s: %w", r.label(i), err)
 		}
 	}
 	return nil
 }
 
-func (r *Route) provision(ctx, sessions caddy.Context, common stack, log *slog.Logger) (err error) {
+func (r *Route) provision(ctx, sessions caddy.Context, common stack, log loggers) (err error) {
 	if r.matchers, err = loadMatchers(sessions, r); err != nil {
 		return err
 	}

@@ -109,8 +109,8 @@ type Server struct {
 	wrappers  []caddy.ListenerWrapper
 	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
 	engine    *esmtp.Server
-	parent    *Server // that this one is a route of; nil: it is none
 	look      *look   // for the admin API
+	parent    *Server // that this one is a route of; nil: it is none
 }
 
 // provision loads the handlers, and makes the engine.
@@ -132,30 +132,22 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err != nil {
 		return err
 	}
-	log = log.With("server", name)
+	logs := loggers{log.With("server", name), accessLog(ctx, name)}
 	own := common
 	if len(common.layers) == 0 && len(srv.Routes) > 0 {
 		own = stack{[]esmtp.Layer{refuseAll}, 1}
 	}
-	if err := srv.assemble(ctx, sessions, own, log); err != nil {
+	if err := srv.assemble(ctx, sessions, own, logs); err != nil {
 		return err
 	}
 	if len(srv.Routes) > 0 {
 		srv.engine.Select = srv.selectRoute
 	}
-	return srv.provisionRoutes(ctx, sessions, common, log)
-}
-
-// serverName is the name of the server, also of one of its routes.
-func (srv *Server) serverName() string {
-	if srv.parent != nil {
-		return srv.parent.name
-	}
-	return srv.name
+	return srv.provisionRoutes(ctx, sessions, common, logs)
 }
 
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
-func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *slog.Logger) error {
+func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log loggers) error {
 	if err := srv.check(); err != nil {
 		return err
 	}
@@ -172,7 +164,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 		return fmt.Errorf("hostname: %w", err)
 	}
 	if len(handlers.layers) == 0 {
-		log.Warn("server has no handlers: it accepts all mail and keeps none")
+		log.own.Warn("server has no handlers: it accepts all mail and keeps none")
 	}
 	login := srv.Auth
 	if login == nil {
@@ -181,6 +173,10 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 		return err
 	}
 	tlsConfig, err := srv.provisionTLS(ctx, sessions, hostname)
+	if err != nil {
+		return err
+	}
+	observer, err := observe(ctx, srv.name)
 	if err != nil {
 		return err
 	}
@@ -205,8 +201,9 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log *sl
 			RequireTLS:        srv.tls != nil && srv.tls.Required,
 			LMTP:              srv.LMTP,
 			RequireAuth:       login.Required,
-			Observer:          adminObserver(srv.serverName()),
-			Logger:            log,
+			Observer:          observer,
+			Logger:            log.own,
+			AccessLog:         log.access,
 		}
 	}
 	srv.engine = newEngine()

@@ -1,3 +1,5 @@
+//go:build unix
+
 package spool
 
 import (
@@ -19,11 +21,16 @@ func cpu() time.Duration {
 
 // BenchmarkCommit puts messages of 4 KiB into the spool: run it with -benchtime=20000x.
 func BenchmarkCommit(b *testing.B) {
+	b.Run("sqlite", func(b *testing.B) { benchmarkCommit(b, func(b *testing.B) string { return b.TempDir() }) })
+	b.Run("postgres", func(b *testing.B) { benchmarkCommit(b, func(b *testing.B) string { return postgresURL(b) }) })
+}
+
+func benchmarkCommit(b *testing.B, url func(*testing.B) string) {
 	text := bytes.Repeat([]byte("0123456789abcde\n"), 256)
 	for _, n := range []int{1, 16, 128} {
 		for _, deliver := range []bool{false, true} {
 			b.Run(fmt.Sprintf("sessions=%d/delivered=%v", n, deliver), func(b *testing.B) {
-				s := openTest(b, b.TempDir(), &Options{Logger: slog.New(slog.DiscardHandler)})
+				s := openTest(b, url(b), &Options{Logger: slog.New(slog.DiscardHandler)})
 				var left, gone atomic.Int64
 				left.Store(int64(b.N))
 				start := cpu()
@@ -42,7 +49,7 @@ func BenchmarkCommit(b *testing.B) {
 					})
 				}
 				if deliver {
-					for range 4 {
+					for range 1 {
 						wg.Go(func() {
 							for gone.Load() < int64(b.N) {
 								ready := s.Ready()

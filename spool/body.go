@@ -42,12 +42,14 @@ func (s *store) openSmall(ctx context.Context, it *Item) (io.ReadSeekCloser, err
 
 // chunk reads a row of a body.
 func (s *store) chunk(ctx context.Context, message ID, n int) (b []byte, err error) {
-	err = s.db.QueryRowContext(ctx, s.dialect.bind("SELECT bytes FROM spool_body WHERE message = ? AND n = ?"), int64(message), int64(n)).Scan(&b)
+	err = s.dialect.readChunk(ctx, message, n).Scan(&b)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = fmt.Errorf("%w: the body is missing", ErrDamaged)
 	}
 	return b, err
 }
+
+const selectChunk = "SELECT bytes FROM spool_body WHERE message = ? AND n = ?"
 
 type nopCloser struct{ io.ReadSeeker }
 

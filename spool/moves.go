@@ -88,11 +88,7 @@ func (s *store) move(ctx context.Context, ids []ID, m move) error {
 
 func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 	claimed := s.lanes.claim(ids)
-	defer func() {
-		for _, id := range claimed {
-			s.lanes.release(id)
-		}
-	}()
+	defer s.lanes.unclaim(claimed)
 	var errs []error
 	var moved []*Item
 	err := s.submit(ctx, &op{do: func(ctx context.Context, t *tx) error {
@@ -176,7 +172,9 @@ func (s *store) lock(ctx context.Context, t *tx, id ID) (r row, err error) {
 
 // setAside puts an item that is damaged where it is in nobody's way, and says so.
 func (s *store) setAside(it *Item, cause error) {
-	s.lanes.release(it.ID)
+	if it.lease != 0 { // and not just looked at
+		s.lanes.release(it.ID)
+	}
 	s.log.Error("spool: an item is damaged and was set aside", "id", it.ID.String(), "message", it.Message.String(), "error", cause)
 	reason := cleanText(cause.Error())
 	err := s.submit(context.Background(), &op{do: func(ctx context.Context, t *tx) error {

@@ -47,12 +47,13 @@ func (s *store) openPostgres(ctx context.Context, url string) (err error) {
 	if d.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {
 		return err
 	}
+	s.db, s.dialect = stdlib.OpenDBFromPool(d.pool), d
 	defer func() {
 		if err != nil {
+			s.db.Close()
 			d.pool.Close()
 		}
 	}()
-	s.db, s.dialect = stdlib.OpenDBFromPool(d.pool), d
 	if err := d.migrate(ctx); err != nil {
 		return err
 	}

@@ -38,6 +38,10 @@ func (w *chunkSink) abort() {
 	w.d.pool.Exec(ctx, "DELETE FROM spool_body WHERE message = $1", int64(w.id)) // or the sweep does it
 }
 
+func (d *postgresDialect) readChunk(ctx context.Context, message ID, n int) *sql.Row {
+	return d.s.db.QueryRowContext(ctx, d.bind(selectChunk), int64(message), int64(n))
+}
+
 func (d *postgresDialect) open(ctx context.Context, it *Item) (io.ReadSeekCloser, error) {
 	var n int
 	var size int64

@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"go.uber.org/goleak"
 )
 
 // postgresServer is a PostgreSQL that the tests start for themselves, without a port, and stop in TestMain.
@@ -154,6 +155,10 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	testServer.stop(syscall.SIGINT)
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	if testServer.dir != "" {
 		os.RemoveAll(testServer.dir)
 	}

@@ -63,11 +63,15 @@ type Spool interface {
 	// State to Queued (and Due), Frozen (and Reason) or Delivered, which deletes the item and, with the last of a message, the body; and
 	// any of the fields that it knows better now. The item is not to be used afterwards.
 	//
+	// With an error nothing was written, the drafts are thrown away, and the item comes back: at once, when it is given back with Return,
+	// or when its lease ends.
+	//
 	// Delivered without reports returns at once, and is on disk a moment later: if the process dies before, the message is delivered again.
 	Settle(ctx context.Context, item *Item, reports ...Report) error
 
 	// OpenBody opens the body of an item: it reads from disk as it is read from. [ErrDamaged] if it is not there, or shorter than it was; a
-	// wrong checksum is found at the end, in place of io.EOF, when all was read from the beginning to the end.
+	// wrong checksum is found at the end, in place of io.EOF, when all was read from the beginning to the end. Then the item is set aside, and
+	// not to be settled any more. ctx is to last until the body is closed.
 	OpenBody(ctx context.Context, item *Item) (io.ReadSeekCloser, error)
 	// Get returns an item.
 	Get(ctx context.Context, id ID) (*Item, error)

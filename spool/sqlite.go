@@ -23,6 +23,8 @@ type sqliteDialect struct {
 	reserve int64
 	tried   time.Time // to make room
 	pages   int
+
+	readBody, readLane *sql.Stmt // what each message needs
 }
 
 // The settings of SQLite. A commit is in the log, and the log on disk, when it returns (synchronous=FULL; fullfsync is for macOS).
@@ -55,6 +57,12 @@ func (s *store) openSQLite(ctx context.Context, dir string) (err error) {
 	s.db, s.dialect = d.db, d
 	if err := d.migrate(ctx); err != nil {
 		return fmt.Errorf("%s: %w", d.path("spool.db"), err)
+	}
+	if d.readBody, err = d.db.PrepareContext(ctx, selectChunk); err != nil {
+		return err
+	}
+	if d.readLane, err = d.db.PrepareContext(ctx, sqliteLane); err != nil {
+		return err
 	}
 	if err := syncFolder(dir); err != nil {
 		return err
@@ -144,7 +152,11 @@ func (d *sqliteDialect) writer(ctx context.Context) (*sql.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, err = conn.ExecContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)")
+	var busy, log, done int
+	err = conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(TRUNCATE)").Scan(&busy, &log, &done)
+	if busy != 0 {
+		err = errors.New("the log of the database can't be emptied: somebody reads it")
+	}
 	if err == nil && d.pages > 0 {
 		_, err = conn.ExecContext(ctx, fmt.Sprintf("PRAGMA max_page_count(%d)", d.pages))
 	}
@@ -188,18 +200,19 @@ func (d *sqliteDialect) kind(err error) failKind {
 	switch code := sqliteCode(err); {
 	case code&0xff == sqliteFull || code == sqliteIOErrShmSize || isNoSpace(err):
 		return failFull
-	case code&0xff == sqliteIOErr, code&0xff == sqliteCantOpen, code&0xff == sqliteCorrupt, code&0xff == sqliteNotADB, errors.Is(err, errBadConn):
+	case code&0xff == sqliteBusy, code&0xff == sqliteIOErr, code&0xff == sqliteCantOpen, code&0xff == sqliteCorrupt, code&0xff == sqliteNotADB, errors.Is(err, errBadConn):
 		return failConn
 	}
 	return failOther
 }
 
+const sqliteLane = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
+
 // fetch reads on from the cursor. Nothing is written: what is leased is in memory.
 func (d *sqliteDialect) fetch(ctx context.Context, s *store, ln *lane, n int, token int64, now, until time.Time) (f fetched, err error) {
-	const query = "SELECT " + columns + " FROM spool_item WHERE state = 0 AND route = ? AND priority = ? AND (due, id) > (?, ?) ORDER BY due, id LIMIT ?"
 	f.cursor = ln.cursor
 	for {
-		rows, err := s.db.QueryContext(ctx, query, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
+		rows, err := d.readLane.QueryContext(ctx, ln.route, ln.priority, f.cursor.due, int64(f.cursor.id), n-len(f.items)+1)
 		if err != nil {
 			return f, err
 		}

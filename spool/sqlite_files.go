@@ -75,6 +75,10 @@ func syncFolder(path string) error {
 	return nil
 }
 
+func (d *sqliteDialect) readChunk(ctx context.Context, message ID, n int) *sql.Row {
+	return d.readBody.QueryRowContext(ctx, int64(message), int64(n))
+}
+
 func (d *sqliteDialect) open(_ context.Context, it *Item) (io.ReadSeekCloser, error) {
 	f, err := os.Open(d.bodyPath(it.Message))
 	if errors.Is(err, os.ErrNotExist) {

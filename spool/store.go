@@ -55,7 +55,8 @@ type dialect interface {
 	blockSize() int
 	// create begins a body that is larger.
 	create(ctx context.Context, id ID) (sink, error)
-	// open opens the body of an item that is larger; dropBody deletes it once no item has it; sweep deletes those that no item has.
+	// readChunk reads a row of a body; open opens the body of an item that is larger; dropBody deletes it once no item has it; sweep deletes those that no item has.
+	readChunk(ctx context.Context, message ID, n int) *sql.Row
 	open(ctx context.Context, it *Item) (io.ReadSeekCloser, error)
 	dropBody(ctx context.Context, conn *sql.Conn, it *Item)
 	sweep(ctx context.Context, s *store) (orphans int, err error)

@@ -1,9 +1,11 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -46,51 +48,6 @@ type message struct {
 type refusal struct{ error }
 
 func (r refusal) Unwrap() error { return r.error }
-
-// tx is the transaction of a writer, with the statements that its connection has prepared.
-type tx struct {
-	conn  *sql.Conn
-	d     dialect
-	stmts map[string]*sql.Stmt
-	texts map[group]string
-}
-
-// group is n rows between the head and the tail of a statement.
-type group struct {
-	head, row, tail string
-	n               int
-}
-
-func (t *tx) stmt(query string) (*sql.Stmt, error) {
-	if st := t.stmts[query]; st != nil {
-		return st, nil
-	}
-	st, err := t.conn.PrepareContext(context.Background(), t.d.bind(query))
-	if err == nil {
-		t.stmts[query] = st
-	}
-	return st, err
-}
-
-func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
-	st, err := t.stmt(query)
-	if err != nil {
-		return 0, err
-	}
-	res, err := st.ExecContext(ctx, args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}
-
-func (t *tx) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	st, err := t.stmt(query)
-	if err != nil {
-		return nil, err
-	}
-	return st.QueryContext(ctx, args...)
-}
 
 // submit hands an op to a writer and waits until it is committed. An op that no writer has taken when ctx ends is withdrawn.
 func (s *store) submit(ctx context.Context, o *op) error {
@@ -308,6 +265,7 @@ func (w *writer) changes(ctx context.Context, batch []*op) error {
 	if err := w.tx.insert(ctx, add); err != nil {
 		return err
 	}
+	slices.SortFunc(del, func(a, b *Item) int { return cmp.Compare(a.ID, b.ID) }) // all lock rows in one order
 	return w.tx.delete(ctx, del)
 }
 

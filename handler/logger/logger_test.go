@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 	"log/slog"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -33,8 +35,12 @@ func run(t *testing.T, log *logger.Logger, level slog.Level, script string) []st
 	})
 	srv.Dial().Run(script)
 	srv.Shutdown(context.Background())
-	return strings.Split(strings.TrimSpace(out.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	return slices.DeleteFunc(lines, transcript.MatchString)
 }
+
+// transcript are the lines that the engine itself writes at debug level.
+var transcript = regexp.MustCompile(`^msg=(command|reply|challenge|"message content") `)
 
 const script = `
 	S: 220 *

@@ -2,10 +2,56 @@ package spool
 
 import (
 	"context"
+	"database/sql"
 	"database/sql/driver"
 )
 
 var errBadConn = driver.ErrBadConn
+
+// tx is the transaction of a writer, with the statements that its connection has prepared.
+type tx struct {
+	conn  *sql.Conn
+	d     dialect
+	stmts map[string]*sql.Stmt
+	texts map[group]string
+}
+
+// group is n rows between the head and the tail of a statement.
+type group struct {
+	head, row, tail string
+	n               int
+}
+
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if st := t.stmts[query]; st != nil {
+		return st, nil
+	}
+	st, err := t.conn.PrepareContext(context.Background(), t.d.bind(query))
+	if err == nil {
+		t.stmts[query] = st
+	}
+	return st, err
+}
+
+func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	st, err := t.stmt(query)
+	if err != nil {
+		return 0, err
+	}
+	res, err := st.ExecContext(ctx, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t *tx) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	st, err := t.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	return st.QueryContext(ctx, args...)
+}
 
 // groups are the numbers of rows that go into one statement: few different ones, so that each is prepared once.
 var groups = [...]int{64, 16, 4, 1}

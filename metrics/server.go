@@ -1,0 +1,131 @@
+package metrics
+
+import (
+	"crypto/tls"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/caddy-esmtp/esmtp"
+)
+
+// server are the counters of a server.
+type server struct {
+	m           *Metrics
+	name        string
+	connections prometheus.Counter
+	commands    [len(verbs)][len(codes)]atomic.Pointer[prometheus.Counter] // nil: it hasn't happened yet
+	recipients  [len(results)]prometheus.Counter
+	messages    map[string]counters // by verdict
+
+	connect, handshake, auth, command, receive, handle, session prometheus.Observer
+}
+
+// counters are those of messages of one verdict.
+type counters struct{ messages, octets prometheus.Counter }
+
+func newServer(m *Metrics, name string) *server {
+	srv := &server{m: m, name: name, connections: m.connections.WithLabelValues(name), messages: make(map[string]counters)}
+	for i, result := range results {
+		srv.recipients[i] = m.recipients.WithLabelValues(name, result)
+	}
+	for _, verdict := range verdicts {
+		srv.messages[verdict] = counters{m.messages.WithLabelValues(name, verdict), m.messageBytes.WithLabelValues(name, verdict)}
+	}
+	for phase, observer := range map[string]*prometheus.Observer{
+		"connect": &srv.connect, "tls": &srv.handshake, "auth": &srv.auth, "command": &srv.command,
+		"receive": &srv.receive, "handle": &srv.handle, "session": &srv.session,
+	} {
+		*observer = m.phases.WithLabelValues(name, phase)
+	}
+	return srv
+}
+
+func (srv *server) connected(s *esmtp.Session) {
+	srv.connections.Inc()
+	srv.m.watch(s.Server(), srv)
+}
+
+// replied is called for each command: nothing in it allocates or locks, but for the first time.
+func (srv *server) replied(_ *esmtp.Session, verb string, r esmtp.Reply, took time.Duration) {
+	v, code := verbIndex(verb), codeIndex(r.Code)
+	cell := &srv.commands[v][code]
+	counter := cell.Load()
+	if counter == nil {
+		c := srv.m.commands.WithLabelValues(srv.name, verbs[v], codes[code])
+		counter = &c
+		cell.Store(counter)
+	}
+	(*counter).Inc()
+	switch verb {
+	case "RCPT":
+		srv.recipients[resultIndex(r.Code)].Inc()
+		srv.command.Observe(took.Seconds())
+	case "CONNECT":
+		srv.connect.Observe(took.Seconds())
+		if r.Code/100 != 2 {
+			srv.refused("handler")
+		}
+	case "AUTH":
+		srv.auth.Observe(took.Seconds())
+	case "EOM": // message tells more
+	default:
+		srv.command.Observe(took.Seconds())
+	}
+}
+
+func (srv *server) refused(reason string) {
+	srv.m.refused.WithLabelValues(srv.name, reason).Inc()
+}
+
+func (srv *server) secured(s *esmtp.Session, took time.Duration, err error) {
+	srv.handshake.Observe(took.Seconds())
+	version, cipher, result := "", "", "failure"
+	if state := s.TLS(); err == nil && state != nil {
+		version, cipher, result = tlsVersion(state.Version), tls.CipherSuiteName(state.CipherSuite), "success"
+	}
+	srv.m.handshakes.WithLabelValues(srv.name, version, cipher, result).Inc()
+}
+
+func (srv *server) authenticated(_ *esmtp.Session, name, _ string, r esmtp.Reply) {
+	srv.m.authentications.WithLabelValues(srv.name, mechanism(name), authResult(r.Code)).Inc()
+}
+
+func (srv *server) message(s *esmtp.Session, r esmtp.Reply, times esmtp.MessageTimes) {
+	tx := s.Transaction()
+	n := srv.messages[tx.Verdict().Outcome(r)]
+	n.messages.Inc()
+	n.octets.Add(float64(tx.Octets()))
+	srv.receive.Observe(times.Receive.Seconds())
+	srv.handle.Observe(times.Handle.Seconds())
+}
+
+func (srv *server) limited(s *esmtp.Session, limit esmtp.Limit) {
+	srv.m.limits.WithLabelValues(srv.name, string(limit)).Inc()
+	if all, _ := s.Concurrent(); all == 0 { // far over the limit of connections: it was closed without a word, and never becomes a session
+		srv.connections.Inc()
+		srv.refused("too_many")
+	}
+}
+
+func (srv *server) failed(_ *esmtp.Session, e esmtp.SessionError) {
+	srv.m.errors.WithLabelValues(srv.name, e.Class.String()).Inc()
+}
+
+// ended counts, beside the time, what only the reason tells.
+func (srv *server) ended(s *esmtp.Session, err error) {
+	srv.session.Observe(time.Since(s.Started()).Seconds())
+	switch {
+	case errors.Is(err, esmtp.ErrTooMany):
+		srv.refused("too_many")
+	case errors.Is(err, esmtp.ErrNotSMTP):
+		srv.m.errors.WithLabelValues(srv.name, "not_smtp").Inc()
+	case errors.Is(err, esmtp.ErrEarlyTalker):
+		srv.m.errors.WithLabelValues(srv.name, "early_talker").Inc()
+		if s.HELO() == "" {
+			srv.refused("early_talker")
+		}
+	}
+}
