@@ -149,6 +149,7 @@ type Attempt struct {
 	Accepted int           // recipients that the next hop took over
 	Failed   int           // that failed for good
 	Later    int           // that will be tried again
+	Reports  int           // made for the sender about it
 	Reply    string        // the last
 	Took     time.Duration // all of it
 }
@@ -197,6 +198,12 @@ func (r *Relay) prepare() {
 func (r *Relay) SetConcurrency(n int) {
 	r.limit.Store(int64(max(n, 1)))
 	r.wake()
+}
+
+// Limit returns how many attempts are made at a time at most. Any goroutine may call it.
+func (r *Relay) Limit() int {
+	r.prepare()
+	return int(r.limit.Load())
 }
 
 // CutOff ends the attempts that are being made, once Run has been told to end: the process has no time to wait for them. Any goroutine may call it.

@@ -68,8 +68,10 @@ func (r *Relay) finish(a *attempt) {
 		a.postpone(now)
 	}
 	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
+	reports := a.reports(now)
+	a.last.Reports = len(reports)
 	r.logAttempt(a)
-	r.settle(item, a.reports(now), nil)
+	r.settle(item, reports, nil)
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
