@@ -156,7 +156,7 @@ func queueReleaseCommand() *cobra.Command {
 		return order, nil
 	})
 	cmd.Flags().StringVar(&from, "from", "", "Another sender; '' or <> is the null sender")
-	cmd.Flags().StringSliceVar(&order.Recipients, "to", nil, "Other recipients, instead of those that it has")
-	cmd.Flags().StringSliceVar(&order.NextHops, "next-hop", nil, "Other next hops, instead of those that it would go to")
+	cmd.Flags().StringArrayVar(&order.Recipients, "to", nil, "Other recipients, instead of those that it has")
+	cmd.Flags().StringArrayVar(&order.NextHops, "next-hop", nil, "Other next hops, instead of those that it would go to")
 	return cmd
 }
