@@ -112,11 +112,12 @@ func (c *queueClient) path() (string, error) {
 		if err != nil {
 			return "", err
 		}
+		if current := slices.DeleteFunc(slices.Clone(all), func(q queueView) bool { return q.Draining }); len(current) > 0 {
+			all = current
+		}
 		var names []string
 		for _, q := range all {
-			if !q.Draining {
-				names = append(names, append(q.Also, q.Name)...)
-			}
+			names = append(append(names, q.Name), q.Also...)
 		}
 		switch slices.Sort(names); {
 		case len(all) == 0:

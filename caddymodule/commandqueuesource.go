@@ -100,9 +100,9 @@ func (c *queueClient) openSpool(ctx context.Context) (queueSource, error) {
 	s, err := spool.Open(ctx, c.spool, &spool.Options{Logger: slog.New(slog.NewTextHandler(os.Stderr, nil))})
 	switch {
 	case errors.Is(err, spool.ErrLocked):
-		return nil, fmt.Errorf("%s: %w, which is Caddy: leave out --spool to ask it", c.command, err)
+		return nil, fmt.Errorf("%s: a process has %s open, which should be Caddy: leave out --spool to ask it", c.command, c.spool)
 	case err != nil:
-		return nil, fmt.Errorf("%s: %w", c.command, err)
+		return nil, (&spoolQueue{command: c.command}).wrap(err)
 	}
 	return &spoolQueue{s, ctx, c.command, c.spool}, nil
 }
