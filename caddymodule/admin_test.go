@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -73,6 +74,10 @@ func (a *admin) send(method, path, body string) (*http.Response, string) {
 		a.Fatal(err)
 	}
 	resp, err := a.client.Do(req)
+	for tries := 0; errors.Is(err, io.EOF) && tries < 10; tries++ { // the endpoint of the config before, which ends in the background, had accepted it
+		req.Body, _ = req.GetBody()
+		resp, err = a.client.Do(req)
+	}
 	if err != nil {
 		a.Fatal(err)
 	}

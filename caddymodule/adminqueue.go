@@ -93,7 +93,6 @@ type queueView struct {
 	Full        bool                      `json:"full"`
 	Count       map[spool.State]int64     `json:"count"`
 	Oldest      map[spool.State]time.Time `json:"oldest"`
-	Next        time.Time                 `json:"next,omitzero"` // when an attempt is due
 	Active      int                       `json:"active"`
 	Concurrency int                       `json:"concurrency"`
 	Routes      []spool.RouteStats        `json:"routes"`
@@ -113,9 +112,9 @@ func newQueueView(ctx context.Context, s spool.Spool, where string, routes int) 
 	}
 	stats, err := s.Stats(ctx, routes)
 	if err != nil {
-		return view, spoolError(err)
+		return view, err
 	}
-	view.Full, view.Count, view.Oldest, view.Routes, view.Next = stats.Full, stats.Count, stats.Oldest, stats.Routes, s.NextDue()
+	view.Full, view.Count, view.Oldest, view.Routes = stats.Full, stats.Count, stats.Oldest, stats.Routes
 	if view.Routes == nil {
 		view.Routes = []spool.RouteStats{}
 	}
@@ -149,11 +148,11 @@ func showQueues(w http.ResponseWriter, r *http.Request, query url.Values) error 
 	views := []queueView{}
 	for _, q := range liveQueues() {
 		view, err := q.view(r.Context(), routes)
-		if errors.Is(err, spool.ErrClosed) {
-			continue // just now
+		if err != nil && q.draining {
+			continue // it was closed just now
 		}
 		if err != nil {
-			return err
+			return spoolError(err)
 		}
 		views = append(views, view)
 	}
@@ -201,7 +200,7 @@ func (q *liveQueue) show(w http.ResponseWriter, r *http.Request, query url.Value
 	}
 	view, err := q.view(r.Context(), routes)
 	if err != nil {
-		return err
+		return spoolError(err)
 	}
 	return writeJSON(w, http.StatusOK, view)
 }
@@ -302,5 +301,5 @@ func spoolError(err error) error {
 	case errors.Is(err, spool.ErrClosed), errors.Is(err, spool.ErrFull):
 		status = http.StatusServiceUnavailable
 	}
-	return apiError(status, "esmtp: %w", err)
+	return apiError(status, "esmtp: %s", strings.TrimPrefix(err.Error(), "spool: "))
 }

@@ -125,7 +125,7 @@ func TestAdminShowsQueues(t *testing.T) {
 	q := got.Queues[0]
 	if q.Name != "default" || q.Kind != "sqlite" || q.Spool != a.rig.spool || q.Draining || q.Full || q.Active != 0 || q.Concurrency != 100 ||
 		q.Count[spool.Queued] != 3 || q.Count[spool.Quarantined] != 1 || time.Since(q.Oldest[spool.Queued]) > time.Minute ||
-		len(q.Routes) != 1 || q.Routes[0].Route != "two.example" || q.Routes[0].Queued != 2 || time.Until(q.Next) > time.Hour {
+		len(q.Routes) != 1 || q.Routes[0].Route != "two.example" || q.Routes[0].Queued != 2 {
 		t.Errorf("got %+v", q)
 	}
 	var one queueView

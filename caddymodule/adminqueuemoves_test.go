@@ -2,13 +2,16 @@ package caddymodule
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -250,4 +253,59 @@ func TestReleaseOrder(t *testing.T) {
 			t.Errorf("%s: got\n%s, want\n%s", name, got, test.want)
 		}
 	}
+}
+
+// Whatever a release says, what comes out can be sent: each address can be parsed again, and the route is that of the first hop or recipient.
+func FuzzRelease(f *testing.F) {
+	for _, body := range []string{`{}`, `{"sender":""}`, `{"recipients":["a@b"],"next_hops":["mx://c"]}`, `{"recipients":["\"a b\"@c", "x@[192.0.2.1]"]}`,
+		`{"sender":"\u00fc@x\r\n"}`, `{"next_hops":["unix//run/s"]}`} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var order releaseOrder
+		if json.Unmarshal(body, &order) != nil {
+			return
+		}
+		edit, err := order.edit()
+		if err != nil {
+			return
+		}
+		it := letter("ann@one.example", "bob@two.example")
+		edit(it)
+		if _, err := it.Sender.Path(); err != nil {
+			t.Errorf("sender %q: %v", it.Sender.Address, err)
+		}
+		for _, rcpt := range it.Recipients {
+			path, err := rcpt.Path.Path()
+			if err != nil || path.Domain() == "" || len(it.NextHops) == 0 && path.Domain() != it.Route {
+				t.Errorf("recipient %q, route %q: %v", rcpt.Address, it.Route, err)
+			}
+		}
+		for _, hop := range it.NextHops {
+			if _, err := route.ParseHop(hop); err != nil {
+				t.Errorf("hop %q: %v", hop, err)
+			}
+		}
+	})
+}
+
+// Whatever the query of a list or a move is, there is an error or a filter with bounds.
+func FuzzItemQuery(f *testing.F) {
+	for _, query := range []string{"", "all=1", "state=frozen,x", "sender=<>&older=1d", "id=0000000000001,x", "limit=0", "after=7zzzzzzzzzzzz"} {
+		f.Add(query)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		query, err := url.ParseQuery(text)
+		if err != nil {
+			return
+		}
+		ids, filter, err := chooseItems(query, []spool.State{spool.Queued})
+		switch {
+		case err != nil:
+		case ids != nil && (len(ids) > mostMovedByID || !slices.IsSorted(ids)):
+			t.Errorf("got %v", ids)
+		case ids == nil && (filter.Limit < 1 || filter.Limit > mostPerPage || len(filter.States) == 0 || filter.Older < 0 || filter.Younger < 0):
+			t.Errorf("got %+v", filter)
+		}
+	})
 }

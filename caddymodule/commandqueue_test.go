@@ -61,7 +61,7 @@ func TestCommandQueueList(t *testing.T) {
 	for args, want := range map[string]string{
 		"list --state froozen":               `esmtp queue list: there is no state "froozen"; did you mean frozen?`,
 		"list --queue defalt":                `esmtp queue list: there is no queue "defalt"; did you mean default?`,
-		"show 0000000000001":                 "esmtp queue show: spool: no such item: 0000000000001",
+		"show 0000000000001":                 "esmtp queue show: no such item: 0000000000001",
 		"show x":                             `esmtp queue show: "x" is no id of an item: want 13 digits and letters`,
 		"concurrency many":                   "esmtp queue concurrency: want a number above 0, not many",
 		"concurrency 0":                      `esmtp queue concurrency: want {"concurrency": n}, from 1 to 10000`,
@@ -142,7 +142,7 @@ func TestCommandQueueExport(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	const none = "0000000000001"
-	if _, err := a.queue("export", none, "--dir", dir); err == nil || err.Error() != "esmtp queue export: spool: no such item: "+none {
+	if _, err := a.queue("export", none, "--dir", dir); err == nil || err.Error() != "esmtp queue export: no such item: "+none {
 		t.Errorf("got %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(dir, none+".eml")); err == nil {

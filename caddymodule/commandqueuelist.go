@@ -199,7 +199,7 @@ func (e queueEvent) details() string {
 				b.WriteString(" " + shown(text))
 			}
 		}
-		fmt.Fprintf(&b, " in %s, %d accepted, %d failed, %d later", time.Duration(e.Took*float64(time.Second)).Round(time.Millisecond), e.Accepted, e.Failed, e.Later)
+		fmt.Fprintf(&b, " in %s, %d accepted, %d failed, %d later", time.Duration(e.Took*float64(time.Second)).Round(time.Microsecond), e.Accepted, e.Failed, e.Later)
 		if e.Reply != "" {
 			b.WriteString(" → " + shown(e.Reply))
 		}

@@ -150,7 +150,7 @@ type Attempt struct {
 	Failed   int           // that failed for good
 	Later    int           // that will be tried again
 	Reports  int           // made for the sender about it
-	Reply    string        // the last
+	Reply    string        // the last about a recipient that was not accepted, or else that about the first
 	Took     time.Duration // all of it
 }
 
@@ -194,8 +194,9 @@ func (r *Relay) prepare() {
 	})
 }
 
-// SetConcurrency changes how many attempts are made at a time, at least 1. Any goroutine may call it, before Run or while it runs.
+// SetConcurrency changes how many attempts are made at a time, at least 1. Any goroutine may call it, once the fields are set.
 func (r *Relay) SetConcurrency(n int) {
+	r.prepare()
 	r.limit.Store(int64(max(n, 1)))
 	r.wake()
 }

@@ -48,7 +48,11 @@ func (r *Relay) finish(a *attempt) {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
 		kept.Tried, kept.Reply = now, rcpt.reply.Error()
-		item.LastError = kept.Reply
+		if rcpt.fate != accepted {
+			item.LastError, a.last.Reply = kept.Reply, kept.Reply
+		} else if a.last.Reply == "" {
+			a.last.Reply = kept.Reply
+		}
 		switch rcpt.fate {
 		case accepted:
 			kept.State = spool.Accepted
@@ -67,7 +71,7 @@ func (r *Relay) finish(a *attempt) {
 	} else {
 		a.postpone(now)
 	}
-	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
+	a.last.Took = time.Since(a.begun)
 	reports := a.reports(now)
 	a.last.Reports = len(reports)
 	r.logAttempt(a)
