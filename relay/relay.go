@@ -150,7 +150,7 @@ type Attempt struct {
 	Failed   int           // that failed for good
 	Later    int           // that will be tried again
 	Reports  int           // made for the sender about it
-	Reply    string        // the last about a recipient that was not accepted, or else that about the first
+	Reply    string        // the last
 	Took     time.Duration // all of it
 }
 

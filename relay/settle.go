@@ -48,11 +48,7 @@ func (r *Relay) finish(a *attempt) {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
 		kept.Tried, kept.Reply = now, rcpt.reply.Error()
-		if rcpt.fate != accepted {
-			item.LastError, a.last.Reply = kept.Reply, kept.Reply
-		} else if a.last.Reply == "" {
-			a.last.Reply = kept.Reply
-		}
+		item.LastError = kept.Reply
 		switch rcpt.fate {
 		case accepted:
 			kept.State = spool.Accepted
@@ -71,11 +67,9 @@ func (r *Relay) finish(a *attempt) {
 	} else {
 		a.postpone(now)
 	}
-	a.last.Took = time.Since(a.begun)
-	reports := a.reports(now)
-	a.last.Reports = len(reports)
+	a.last.Reply, a.last.Took = item.LastError, time.Since(a.begun)
 	r.logAttempt(a)
-	r.settle(item, reports, nil)
+	r.settle(item, a.reports(now), nil)
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
