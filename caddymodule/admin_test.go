@@ -69,19 +69,16 @@ func (a *admin) load(block string) {
 // send sends a request, and returns the answer.
 func (a *admin) send(method, path, body string) (*http.Response, string) {
 	a.Helper()
-	req, err := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
-	if err != nil {
-		a.Fatal(err)
-	}
-	resp, err := a.client.Do(req)
-	for range 5 { // while Caddy goes from one endpoint to the next it can close a connection that was not served
-		if method != "GET" || !errors.Is(err, io.EOF) {
-			break
+	var resp *http.Response
+	for tries := 0; resp == nil; tries++ {
+		req, err := http.NewRequest(method, "http://127.0.0.1"+path, strings.NewReader(body))
+		if err != nil {
+			a.Fatal(err)
 		}
-		resp, err = a.client.Do(req)
-	}
-	if err != nil {
-		a.Fatal(err)
+		// After a reload Caddy's old endpoint still accepts for a moment, and closes what it gets.
+		if resp, err = a.client.Do(req); err != nil && (!errors.Is(err, io.EOF) || tries == 10) {
+			a.Fatal(err)
+		}
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
@@ -168,6 +165,7 @@ func TestAdminListsSessions(t *testing.T) {
 		"?server=nosuch":                       "",
 		"?remote=127.0.0.1":                    "12",
 		"?remote=127.0.0.0/8":                  "12",
+		"?remote=::ffff:127.0.0.0/104":         "12",
 		"?remote=::/0":                         "",
 		"?helo=ONE.example":                    "0",
 		"?user=":                               "012",
