@@ -197,15 +197,21 @@ func TestCommandQueueWantsToKnowWhichQueue(t *testing.T) {
 	if out, err := a.queue("list", "--queue", "b"); err != nil || out != "" {
 		t.Errorf("got %v\n%s", err, out)
 	}
+	// After a reload Caddy's old endpoint still accepts for a moment, and closes what it gets.
 	a.load("queue b {\nspool " + dir + "/b\n}\n")
-	if out, err := a.queue("list"); err != nil || out != "" {
-		t.Errorf("got %v\n%s", err, out)
-	}
+	eventually(t, func() string {
+		if out, err := a.queue("list"); err != nil || out != "" {
+			return fmt.Sprint(out, err)
+		}
+		return ""
+	})
 	a.load("")
-	draining.all.Wait()
-	if _, err := a.queue("list"); err == nil || err.Error() != "esmtp queue list: this Caddy has no queue" {
-		t.Errorf("got %v", err)
-	}
+	eventually(t, func() string {
+		if _, err := a.queue("list"); err == nil || err.Error() != "esmtp queue list: this Caddy has no queue" {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
 }
 
 func TestCommandQueueEvents(t *testing.T) {
