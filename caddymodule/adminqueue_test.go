@@ -404,3 +404,10 @@ func TestCopyWholeHoldsTheLastOctetBack(t *testing.T) {
 type broken struct{}
 
 func (broken) Read([]byte) (int, error) { return 0, spool.ErrDamaged }
+
+func TestAdminShowsNoPasswordOfADatabase(t *testing.T) {
+	view, err := newQueueView(t.Context(), new(askedSpool), "postgres://ann:geheim@db.example:5432/mail?password=geheim", 0)
+	if err != nil || view.Kind != "postgres" || view.Spool != "postgres://db.example:5432/mail" {
+		t.Errorf("got %+v, %v", view, err)
+	}
+}
