@@ -102,7 +102,7 @@ func (v itemView) write(w io.Writer) error {
 	}
 	line("expires", at(v.Expires))
 	if v.Attempts > 0 {
-		line("tried", fmt.Sprintf("%d times, last at %s", v.Attempts, at(v.Tried)))
+		line("tried", fmt.Sprintf("%d×, last at %s", v.Attempts, at(v.Tried)))
 	}
 	line("sender warned", at(v.Warned))
 	line("last reply", v.LastError)
