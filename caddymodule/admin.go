@@ -30,6 +30,19 @@ func init() {
 //	GET    /esmtp/limits                   limits, and how much of them is used
 //	GET    /esmtp/events                   server-sent events of sessions and messages
 //
+// And of the queues:
+//
+//	GET    /esmtp/queues                               queues, and how full they are
+//	GET    /esmtp/queues/{name}                        one queue
+//	GET    /esmtp/queues/{name}/items                  what is in it
+//	GET    /esmtp/queues/{name}/items/{id}             one item
+//	GET    /esmtp/queues/{name}/items/{id}/message     its message
+//	POST   /esmtp/queues/{name}/items/{id}/{move}      freeze, thaw, send, remove, recover or release
+//	POST   /esmtp/queues/{name}/items/{move}           the same for all that a filter names
+//	POST   /esmtp/queues/{name}/concurrency            how many deliveries are made at a time
+//	POST   /esmtp/queues/{name}/check                  compares items and bodies
+//	GET    /esmtp/queues/{name}/events                 server-sent events of items and attempts
+//
 // It is there whenever Caddy's admin endpoint is, with no setting. Who may use that may use this: passwords are never in it, mail addresses are.
 type AdminAPI struct {
 	stopping chan struct{} // closed when the admin endpoint makes room for the next one, or Caddy exits
@@ -54,6 +67,8 @@ func (a *AdminAPI) Routes() []caddy.AdminRoute {
 		{Pattern: "/esmtp/counters", Handler: resource{"GET": {showCounters, nil}}},
 		{Pattern: "/esmtp/limits", Handler: resource{"GET": {showLimits, []string{"server", "clients"}}}},
 		{Pattern: "/esmtp/events", Handler: resource{"GET": {a.streamEvents, eventParams}}},
+		{Pattern: "/esmtp/queues", Handler: resource{"GET": {showQueues, []string{"routes"}}}},
+		{Pattern: "/esmtp/queues/", Handler: caddy.AdminHandlerFunc(a.serveQueue)},
 		{Pattern: "/esmtp/", Handler: caddy.AdminHandlerFunc(a.notFound)},
 	}
 }

@@ -72,20 +72,11 @@ func (a *AdminAPI) streamEvents(w http.ResponseWriter, r *http.Request, query ur
 		return apiError(http.StatusServiceUnavailable, "esmtp: %w", err)
 	}
 	defer watched.unsubscribe(sub)
-	a.watch.Do(func() { // there is one endpoint for each AdminAPI, and it can be shut down twice
-		if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
-			srv.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
-		}
-	})
-	out := eventWriter{w, http.NewResponseController(w), hide}
-	out.control.SetReadDeadline(time.Time{}) // else Caddy's read timeout would seem to be the client's leaving
-	defer out.control.SetWriteDeadline(time.Time{})
-	w.Header().Set("Content-Type", "text/event-stream")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(http.StatusOK)
-	if out.write("retry: 1000\n\n") != nil {
+	out, err := a.openStream(w, r, hide)
+	if err != nil {
 		return nil
 	}
+	defer out.close()
 	beat := time.NewTicker(heartbeat)
 	defer beat.Stop()
 	for {
@@ -105,6 +96,24 @@ func (a *AdminAPI) streamEvents(w http.ResponseWriter, r *http.Request, query ur
 	}
 }
 
+// openStream begins an answer that lasts. The error is that of a client that has gone.
+func (a *AdminAPI) openStream(w http.ResponseWriter, r *http.Request, hide bool) (eventWriter, error) {
+	a.watch.Do(func() { // there is one endpoint for each AdminAPI, and it can be shut down twice
+		if srv, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+			srv.RegisterOnShutdown(sync.OnceFunc(func() { close(a.stopping) }))
+		}
+	})
+	out := eventWriter{w, http.NewResponseController(w), hide}
+	out.control.SetReadDeadline(time.Time{}) // else Caddy's read timeout would seem to be the client's leaving
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(http.StatusOK)
+	return out, out.write("retry: 1000\n\n")
+}
+
+// close lets what comes next on the connection take its time.
+func (out eventWriter) close() { out.control.SetWriteDeadline(time.Time{}) }
+
 // eventWriter writes server-sent events (WHATWG HTML §9.2).
 type eventWriter struct {
 	w       http.ResponseWriter
@@ -122,12 +131,18 @@ func (out eventWriter) events(queue []*sessionEvent, lost int) error {
 			return err
 		}
 	}
-	if lost > 0 {
-		if err := out.event("lost", map[string]any{"type": "lost", "time": time.Now(), "lost": lost}); err != nil {
-			return err
-		}
+	if err := out.lost(lost); err != nil {
+		return err
 	}
 	return out.control.Flush()
+}
+
+// lost tells how many events were lost, if there were any.
+func (out eventWriter) lost(n int) error {
+	if n == 0 {
+		return nil
+	}
+	return out.event("lost", map[string]any{"type": "lost", "time": time.Now(), "lost": n})
 }
 
 func (out eventWriter) event(kind string, value any) error {

@@ -105,6 +105,9 @@ func (a *App) Provision(ctx caddy.Context) error {
 	if base.Context, err = a.provisionQueues(base.Context); err != nil {
 		return fmt.Errorf("esmtp: %w", err)
 	}
+	if err := registerMetrics(ctx); err != nil {
+		return fmt.Errorf("esmtp: %w", err)
+	}
 	guests, release := caddy.NewContext(base)
 	a.gen = &generation{log: a.log, release: release, queues: a.queues,
 		grace: time.Duration(a.GracePeriod), limit: time.Duration(a.DrainTimeout), exit: time.Duration(a.ExitTimeout)}

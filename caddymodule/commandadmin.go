@@ -27,8 +27,12 @@ func newAdminClient(cmd *cobra.Command) *adminClient {
 	return c
 }
 
-// do sends a request. The caller closes the body.
+// do sends a request without a body. The caller closes that of the answer.
 func (c *adminClient) do(method, path string, query url.Values) (io.ReadCloser, error) {
+	return c.send(method, path, query, nil)
+}
+
+func (c *adminClient) send(method, path string, query url.Values, body io.Reader) (io.ReadCloser, error) {
 	address, err := caddycmd.DetermineAdminAPIAddress(c.address, nil, c.config, c.adapter)
 	if err != nil {
 		return nil, fmt.Errorf("%s: the address of Caddy's administration API: %w", c.command, err)
@@ -36,7 +40,7 @@ func (c *adminClient) do(method, path string, query url.Values) (io.ReadCloser, 
 	if len(query) > 0 {
 		path += "?" + query.Encode()
 	}
-	resp, err := caddycmd.AdminAPIRequest(address, method, path, nil, nil)
+	resp, err := caddycmd.AdminAPIRequest(address, method, path, nil, body)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", c.command, plainError(err, address))
 	}

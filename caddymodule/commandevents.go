@@ -47,7 +47,7 @@ Caddy's config is waited out; what happens meanwhile isn't told.
 		if *asJSON {
 			write = writeEventJSON
 		}
-		return client.follow(query, func(data []byte) error { return write(cmd.OutOrStdout(), data) })
+		return client.follow("/esmtp/events", query, func(data []byte) error { return write(cmd.OutOrStdout(), data) })
 	}
 	return cmd
 }
@@ -59,9 +59,9 @@ const (
 )
 
 // follow hands the data of each event to a function, until that fails or Caddy has gone.
-func (c *adminClient) follow(query url.Values, each func(data []byte) error) error {
+func (c *adminClient) follow(path string, query url.Values, each func(data []byte) error) error {
 	for tries := 0; ; tries++ {
-		body, err := c.do(http.MethodGet, "/esmtp/events", query)
+		body, err := c.do(http.MethodGet, path, query)
 		switch {
 		case err == nil:
 			tries = 0

@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/caddyserver/caddy/v2"
@@ -15,14 +14,12 @@ var counters = metrics.New("caddy_esmtp")
 
 // collectors are all that we have for Prometheus. What is added here belongs into docs/modules/metrics.md and the dashboard in docs/grafana too; a test
 // holds them together.
-var collectors = []prometheus.Collector{counters}
+var collectors = []prometheus.Collector{counters, queueCounters}
 
 // registerMetrics puts the collectors on the registry of a config, which is another one for each.
 func registerMetrics(ctx caddy.Context) error {
 	for _, c := range collectors {
-		err := ctx.GetMetricsRegistry().Register(c)
-		var already prometheus.AlreadyRegisteredError // by another server of the config
-		if err != nil && !errors.As(err, &already) {
+		if err := ctx.GetMetricsRegistry().Register(c); err != nil {
 			return fmt.Errorf("metrics: %w", err)
 		}
 	}

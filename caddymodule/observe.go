@@ -11,9 +11,6 @@ import (
 
 // observe makes the observer of a server: whoever looks on from outside is in it.
 func observe(ctx caddy.Context, server string) (esmtp.Observer, error) {
-	if err := registerMetrics(ctx); err != nil {
-		return esmtp.Observer{}, err
-	}
 	events, err := newEvents(ctx, server)
 	if err != nil {
 		return esmtp.Observer{}, err

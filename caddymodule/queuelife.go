@@ -18,22 +18,27 @@ import (
 // spools are the open ones, by their URL.
 var spools = caddy.NewUsagePool()
 
-type sharedSpool struct{ spool.Spool }
+// sharedSpool is an open spool, and those who look at it.
+type sharedSpool struct {
+	spool.Spool
+	attempts attemptFeed
+	stats    cachedStats
+}
 
 // Destruct closes the spool when the last config that used it is gone.
-func (s sharedSpool) Destruct() error { return s.Close() }
+func (s *sharedSpool) Destruct() error { return s.Close() }
 
 // queueLife is what a queue has while its config is at work.
 type queueLife struct {
-	spool spool.Spool
-	relay *relay.Relay
-	stop  context.CancelFunc
-	done  chan struct{} // closed when the relay has ended
-	once  sync.Once
+	shared *sharedSpool
+	relay  *relay.Relay
+	stop   context.CancelFunc
+	done   chan struct{} // closed when the relay has ended
+	once   sync.Once
 }
 
 // Create begins a message. It is for handlers, and so for the time when the config serves.
-func (q *Queue) Create() *spool.Draft { return q.live.spool.Create() }
+func (q *Queue) Create() *spool.Draft { return q.live.shared.Create() }
 
 // open opens the spools of all queues that are used.
 func (set *queueSet) open() error {
@@ -51,26 +56,26 @@ func (set *queueSet) open() error {
 func (q *Queue) open() error {
 	shared, _, err := spools.LoadOrNew(q.url, func() (caddy.Destructor, error) {
 		s, err := spool.Open(context.Background(), q.url, q.options())
-		return sharedSpool{s}, err
+		return &sharedSpool{Spool: s}, err
 	})
 	if err != nil {
 		return err
 	}
-	q.live.spool = shared.(sharedSpool).Spool
+	q.live.shared = shared.(*sharedSpool)
 	return nil
 }
 
 // deliver starts the relays.
 func (set *queueSet) deliver() error {
 	for _, q := range set.queues {
-		if q.live.spool == nil {
+		if q.live.shared == nil {
 			continue
 		}
 		r, err := q.newRelay()
 		if err != nil {
 			return err // it was checked before
 		}
-		r.Spool = q.live.spool
+		r.Spool, r.Observer = q.live.shared, q.observer()
 		ctx, stop := context.WithCancel(context.Background())
 		q.live.relay, q.live.stop, q.live.done = r, stop, make(chan struct{})
 		go func() {
@@ -110,7 +115,7 @@ func (set *queueSet) cutOff(ctx context.Context) {
 // close waits for the relays, and gives the spools back. No session is there any more.
 func (set *queueSet) close() {
 	for _, q := range set.queues {
-		if q.live.spool == nil {
+		if q.live.shared == nil {
 			continue
 		}
 		q.live.once.Do(func() {

@@ -154,6 +154,7 @@ type Attempt struct {
 	Accepted int           // recipients that the next hop took over
 	Failed   int           // that failed for good
 	Later    int           // that will be tried again
+	Reports  int           // made for the sender about it
 	Reply    string        // the last
 	Took     time.Duration // all of it
 }
@@ -198,10 +199,17 @@ func (r *Relay) prepare() {
 	})
 }
 
-// SetConcurrency changes how many attempts are made at a time, at least 1. Any goroutine may call it, before Run or while it runs.
+// SetConcurrency changes how many attempts are made at a time, at least 1. Any goroutine may call it, once the fields are set.
 func (r *Relay) SetConcurrency(n int) {
+	r.prepare()
 	r.limit.Store(int64(max(n, 1)))
 	r.wake()
+}
+
+// Limit returns how many attempts are made at a time at most. Any goroutine may call it.
+func (r *Relay) Limit() int {
+	r.prepare()
+	return int(r.limit.Load())
 }
 
 // CutOff ends the attempts that are being made, once Run has been told to end: the process has no time to wait for them. Any goroutine may call it.

@@ -33,6 +33,7 @@ func (a *attempt) reports(now time.Time) []spool.Report {
 	if !ok {
 		return nil
 	}
+	a.last.Reports = 1
 	return []spool.Report{report}
 }
 

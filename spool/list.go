@@ -90,7 +90,7 @@ func (f *Filter) match(it *Item, now time.Time) bool {
 	return (len(f.States) == 0 || slices.Contains(f.States, it.State)) &&
 		(f.Message == 0 || it.Message == f.Message || it.Parent == f.Message) &&
 		(f.Older == 0 || age > f.Older) && (f.Younger == 0 || age < f.Younger) &&
-		(f.Sender == "" || matchText(f.Sender, it.Sender.Address)) &&
+		(f.Sender == "" || f.Sender == "<>" && it.Sender.Address == "" || matchText(f.Sender, it.Sender.Address)) &&
 		(f.Recipient == "" || slices.ContainsFunc(it.Recipients, func(r Recipient) bool { return matchText(f.Recipient, r.Address) })) &&
 		(f.Route == "" || matchText(f.Route, it.Route) || slices.ContainsFunc(it.NextHops, func(h string) bool { return matchText(f.Route, h) }))
 }

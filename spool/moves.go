@@ -38,6 +38,9 @@ func (s *store) SendNow(ctx context.Context, o SendNow, ids ...ID) error {
 				it.Recipients[i].State = Remaining
 			}
 		}
+		if o.Expires.After(it.Expires) {
+			it.Expires = o.Expires
+		}
 		return toQueue(it)
 	}})
 }
@@ -98,7 +101,7 @@ func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 			if it != nil {
 				moved = append(moved, it)
 			} else if r := (refusal{}); errors.As(err, &r) {
-				errs = append(errs, r.error)
+				errs = append(errs, &ItemError{id, r.error})
 			} else if err != nil {
 				return err
 			}

@@ -225,3 +225,29 @@ func TestEventsTellWhatHappened(t *testing.T) {
 		}
 	})
 }
+
+// Who asks for a new try can give the item time for it, but never takes time away; each item that can't be moved has an error of its own.
+func TestSendNowGivesTimeAndMovesNameTheirItems(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		soon, late := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(100*time.Hour).Truncate(time.Second)
+		it := newItem("example.net", 1)
+		it.State, it.Expires = Frozen, soon
+		id := put(t, s, "x", it)[0]
+		const none = ID(1)
+		err := s.SendNow(t.Context(), SendNow{Expires: late}, id, none)
+		var one *ItemError
+		if !errors.As(err, &one) || one.ID != none || !errors.Is(err, ErrNotFound) {
+			t.Errorf("got %v", err)
+		}
+		for range 2 { // the second time it is queued, and asks for less
+			got, err := s.Get(t.Context(), id)
+			if err != nil || got.State != Queued || !got.Expires.Equal(late) {
+				t.Errorf("got %+v, %v", got, err)
+			}
+			if err := s.SendNow(t.Context(), SendNow{Expires: soon}, id); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}

@@ -86,7 +86,8 @@ type Spool interface {
 	// Check compares items and bodies, sets aside what is damaged, and deletes bodies that no item has. It reads the whole spool.
 	Check(ctx context.Context) (CheckReport, error)
 
-	// The moves work on all items that they can work on; the error joins those of the others, each [ErrMove] or [ErrNotFound].
+	// The moves work on all items that they can work on; the error joins an [ItemError] for each of the others. Another error among them is that of
+	// the database: of 256 items, in the order of their IDs, all or none are moved.
 
 	// Freeze takes queued items out of the queue, until they are thawed.
 	Freeze(ctx context.Context, reason string, ids ...ID) error
@@ -120,16 +121,29 @@ type Report struct {
 	Items []*Item
 }
 
+// ItemError is why an item was not moved: its Err wraps [ErrMove], [ErrNotFound], [ErrItem] or [ErrDamaged].
+type ItemError struct {
+	ID  ID
+	Err error
+}
+
+// Error is that of Err.
+func (e *ItemError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *ItemError) Unwrap() error { return e.Err }
+
 // SendNow says how to send items now.
 type SendNow struct {
-	Retry  []time.Duration // put before what is left of the item's schedule
-	Failed bool            // try the recipients that have failed again, too
+	Retry   []time.Duration // put before what is left of the item's schedule
+	Failed  bool            // try the recipients that have failed again, too
+	Expires time.Time       // not to be given up before; zero: as it was
 }
 
 // Filter selects items. A zero field selects all.
 type Filter struct {
 	States    []State       // any of them
-	Sender    string        // the address holds this text, without regard to case; with '*' or '?' in it, matches as a whole
+	Sender    string        // the address holds this text, without regard to case; with '*' or '?' in it, matches as a whole; "<>": it is null
 	Recipient string        // the same about any recipient
 	Route     string        // the same about the route or any next hop
 	Message   ID            // items of this message, or about it (Parent)
