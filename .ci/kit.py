@@ -106,10 +106,12 @@ def wrong_lines(log, *expected):
 
 
 class Sink:
-    """A next hop: an SMTP server that takes down the tags of what it is given, and what is not whole. While refuses is true it takes nothing."""
+    """A next hop: an SMTP server that takes down the tags of what it is given, and what is not whole. While refuses is true it takes nothing, and
+    while go is not set it keeps its replies to messages back."""
 
     def __init__(self):
-        self.tags, self.broken, self.refuses = [], [], False
+        self.tags, self.broken, self.refuses, self.go = [], [], False, threading.Event()
+        self.go.set()
         sink = self
 
         class Session(socketserver.StreamRequestHandler):
@@ -144,6 +146,7 @@ class Sink:
                 if text is None:
                     return
                 self.keep(text)
+                self.go.wait()
             wfile.write(replies.get(verb, b"250 ok\r\n"))
 
     def keep(self, text):
