@@ -65,7 +65,7 @@ import (
 //
 // The level of tls is the least protection. opportunistic uses TLS where it is offered, with anybody; what the receiving domain asks for by DANE or
 // MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is
-// opportunistic, and verified where there is a login.
+// opportunistic, which is verified where there is a login: a password is for one server, and not for whoever answers.
 //
 // After a reload the relay goes on with the new settings; attempts that are under way come to their end. The settings spool, keep_removed and
 // keep_quarantined are those of the first config that opened the spool, until no config uses it.
@@ -125,11 +125,12 @@ type Queue struct {
 	// Warn is when the sender is told of a delay. Default 4h; negative: never.
 	Warn caddy.Duration `json:"warn,omitempty"`
 
-	name string
-	log  *slog.Logger
-	url  string
-	used bool // by a handler, or it stands in the config
-	live queueLife
+	name      string
+	hostnames []string // of all servers: mail to a mail exchanger of such a name comes back to us
+	log       *slog.Logger
+	url       string
+	used      bool // by a handler, or it stands in the config
+	live      queueLife
 }
 
 // QueueRoute is the way for the mail of a domain.
@@ -242,15 +243,15 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.TLS == "" {
-		level = atLeastVerified(level, hops)
-	}
 	table, err := q.table()
 	if err != nil {
 		return nil, err
 	}
 	auth, err := q.auth()
 	if err != nil {
+		return nil, err
+	}
+	if err := q.checkLogins(hops); err != nil {
 		return nil, err
 	}
 	forward, err := parseHops(q.XFORWARD)
@@ -267,7 +268,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
-		Router:   &route.Router{Resolver: dns, Hostnames: []string{q.Hostname}, AllowPrivate: q.AllowPrivate},
+		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), AllowPrivate: q.AllowPrivate},
 		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
 		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
 		Concurrency: q.Concurrency, PerRoute: q.PerRoute, Logger: q.log,
@@ -295,14 +296,6 @@ func parseHops(texts []string) (hops []route.Hop, err error) {
 	return hops, nil
 }
 
-// atLeastVerified is the level for hops that get a password.
-func atLeastVerified(level tlspolicy.Level, hops []route.Hop) tlspolicy.Level {
-	if slices.ContainsFunc(hops, func(h route.Hop) bool { return h.User != "" }) {
-		return tlspolicy.Verified
-	}
-	return level
-}
-
 func (q *Queue) table() (*route.Table, error) {
 	var rules []route.Rule
 	for _, r := range q.Routes {
@@ -318,8 +311,8 @@ func (q *Queue) table() (*route.Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
 		}
-		if text == "" {
-			level = atLeastVerified(level, hops)
+		if err := q.checkLogins(hops); err != nil {
+			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
 		}
 		rules = append(rules, route.Rule{Domain: r.Domain, Hops: hops, TLS: level})
 	}
@@ -339,17 +332,21 @@ func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
 		}
 		logins[hop] = &smtpclient.Auth{User: hop.User, Password: login.Password}
 	}
-	used, err := parseHops(q.NextHops)
-	for _, r := range q.Routes {
-		more, _ := parseHops(r.NextHops)
-		used = append(used, more...)
+	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, nil
+}
+
+// checkLogins wants a password for each hop that has a user.
+func (q *Queue) checkLogins(hops []route.Hop) error {
+	auth, err := q.auth()
+	if err != nil {
+		return err
 	}
-	for _, hop := range used {
-		if hop.User != "" && logins[hop] == nil {
-			return nil, fmt.Errorf("next hop %s has a user and no password: want login %s <password>", hop, hop)
+	for _, hop := range hops {
+		if hop.User != "" && auth(hop) == nil {
+			return fmt.Errorf("next hop %s has a user and no password: want login %s <password> in the queue", hop, hop)
 		}
 	}
-	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, err
+	return nil
 }
 
 func (q *Queue) resolver() (*resolver.Client, error) {
@@ -372,7 +369,12 @@ func (q *Queue) resolver() (*resolver.Client, error) {
 func (a *App) setHostname() {
 	for _, q := range a.queues.queues {
 		for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
-			if srv := a.Servers[name]; q.Hostname == "" && srv.engine != nil {
+			srv := a.Servers[name]
+			if srv.engine == nil {
+				continue
+			}
+			q.hostnames = append(q.hostnames, srv.engine.Hostname)
+			if q.Hostname == "" {
 				q.Hostname = srv.engine.Hostname
 			}
 		}
