@@ -316,3 +316,20 @@ func TestDeliverByTellsTheSender(t *testing.T) {
 		}
 	}
 }
+
+// Extra tries that somebody asked for are made, however old the message is.
+func TestExtraTriesAreMadeThoughTheMessageIsOld(t *testing.T) {
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: ""})
+	r.Schedule.Expire = time.Nanosecond
+	it := item("ann@example.org", "bob@example.net")
+	it.State = spool.Frozen
+	id := r.put(text, it)[0]
+	if err := r.Spool.SendNow(t.Context(), spool.SendNow{Retry: []time.Duration{time.Millisecond, time.Millisecond}}, id); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range r.run(3) {
+		if a.Later != 1 && i < 2 || a.Failed != 1 && i == 2 {
+			t.Errorf("attempt %d: %+v", i, a)
+		}
+	}
+}
