@@ -195,20 +195,34 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 		}
 	}
 	a.last.Reused = false
+	if !a.r.dead.mayTry(hop, time.Now()) {
+		a.reached = true
+		a.note(replyDead, "", nil)
+		return
+	}
 	hosts, err := a.r.Router.Hosts(ctx, hop)
 	if err != nil {
 		a.refuse(err)
 		return
 	}
+	begun := time.Now()
+	answered := a.tryHosts(ctx, key, hosts)
+	if ctx.Err() == nil {
+		a.r.dead.found(hop, answered, time.Since(begun), time.Now())
+	}
+}
+
+// tryHosts tries the hosts of a hop. It reports whether there was a connection.
+func (a *attempt) tryHosts(ctx context.Context, key poolKey, hosts []route.Host) (answered bool) {
 	for _, host := range hosts {
 		for _, addr := range addresses(host) {
 			if a.decided() || ctx.Err() != nil {
-				return
+				return answered
 			}
 			if a.tries++; a.tries > maxTries {
-				return
+				return answered
 			}
-			conn, err := a.connect(ctx, hop, host, addr, level)
+			conn, err := a.connect(ctx, key.hop, host, addr, key.level)
 			if err != nil {
 				a.missed(host.Host, err)
 				if isPolicy(err) {
@@ -216,7 +230,9 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 				}
 				continue
 			}
+			answered = true
 			a.send(ctx, key, conn)
 		}
 	}
+	return answered
 }

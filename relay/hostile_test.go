@@ -333,3 +333,27 @@ func TestExtraTriesAreMadeThoughTheMessageIsOld(t *testing.T) {
 		}
 	}
 }
+
+// One attempt finds out that a hop is silent; the others don't each wait for it, nor does other mail.
+func TestASilentHopIsNotWaitedForByEverybody(t *testing.T) {
+	defer relay.SetSlow(20 * time.Millisecond)()
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: ""})
+	r.Schedule.Retry = []time.Duration{time.Hour}
+	dial := r.Dial
+	r.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		time.Sleep(30 * time.Millisecond)
+		return dial(ctx, network, address)
+	}
+	r.Concurrency = 1
+	for range 5 {
+		r.put(text, item("ann@example.org", "bob@example.net"))
+	}
+	for i, a := range r.run(5) {
+		if a.Later != 1 || strings.Contains(a.Reply, "a moment ago") != (i > 0) {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if n := len(r.dials()); n != 1 {
+		t.Errorf("got %d connections, want one", n)
+	}
+}
