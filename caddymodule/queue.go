@@ -154,6 +154,10 @@ type Login struct {
 	Password string `json:"password"`
 }
 
+// stsPolicies are the MTA-STS policies that were found. They outlive a reload: who keeps us from asking again must not profit from it (RFC 8461
+// §10.2).
+var stsPolicies = mtasts.NewMemory(10_000)
+
 // defaultQueue is the queue of handlers that name none.
 const defaultQueue = "default"
 
@@ -264,7 +268,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	policies := &tlspolicy.Policies{Resolver: dns, NoDANE: q.NoDANE}
 	if !q.NoMTASTS {
-		policies.STS = &mtasts.Finder{Resolver: dns, AllowPrivate: q.AllowPrivate, Logger: q.log}
+		policies.STS = &mtasts.Finder{Resolver: dns, Cache: stsPolicies, AllowPrivate: q.AllowPrivate, Logger: q.log}
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
