@@ -184,6 +184,10 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	level = a.r.least(hop, level)
 	key := poolKey{hop, level, a.requireTLS()}
 	a.last.Hop = hop.String()
+	if !a.r.slots.enter(ctx, hop, a.r.PerRoute) {
+		return
+	}
+	defer a.r.slots.leave(hop)
 	for conn := a.r.pool.take(key); conn != nil; conn = a.r.pool.take(key) {
 		a.last.Reused = true
 		kept := a.send(ctx, key, conn)

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -355,5 +357,37 @@ func TestASilentHopIsNotWaitedForByEverybody(t *testing.T) {
 	}
 	if n := len(r.dials()); n != 1 {
 		t.Errorf("got %d connections, want one", n)
+	}
+}
+
+// A smarthost has no more connections than one destination may have, however many domains it takes mail for.
+func TestASmarthostIsOneDestination(t *testing.T) {
+	var now, most atomic.Int32
+	hop := new(nextHops)
+	hop.rcpt = func(esmtp.Path) esmtp.Reply {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+		return esmtp.Reply{}
+	}
+	hop.serve(t, nil, false)
+	r := newRig(t, dns{}, nil)
+	smart, err := route.ParseHop(hop.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.NextHops, r.PerRoute = []route.Hop{smart}, 2
+	for i := range 12 {
+		r.put(text, item("ann@example.org", fmt.Sprintf("bob@d%d.example", i)))
+	}
+	for _, a := range r.run(12) {
+		if a.Accepted != 1 {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if most.Load() > 2 || len(r.dials()) > 3 {
+		t.Errorf("got %d at a time, %d connections", most.Load(), len(r.dials()))
 	}
 }

@@ -10,7 +10,7 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, dead.go remembers hops that are silent, send.go sends over connections, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
+// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, send.go sends over connections, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
 
@@ -91,6 +91,7 @@ type Relay struct {
 	begin   sync.Once
 	pool    pool
 	dead    deadHops
+	slots   slots
 	active  atomic.Int64
 	limit   atomic.Int64 // of active, as SetConcurrency has set it
 	freed   chan struct{}
