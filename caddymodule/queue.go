@@ -60,7 +60,7 @@ import (
 //
 // The level of tls is the least protection. opportunistic uses TLS where it is offered, with anybody; what the receiving domain asks for by DANE or
 // MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is
-// opportunistic, and verified where there is a login.
+// opportunistic, which is verified where there is a login: a password is for one server, and not for whoever answers.
 //
 // After a reload the relay goes on with the new settings; attempts that are under way come to their end. The settings spool, keep_removed and
 // keep_quarantined are those of the first config that opened the spool, until no config uses it.
@@ -120,12 +120,13 @@ type Queue struct {
 	// Warn is when the sender is told of a delay. Default 4h; negative: never.
 	Warn caddy.Duration `json:"warn,omitempty"`
 
-	name  string
-	log   *slog.Logger
-	url   string
-	used  bool                     // by a handler, or it stands in the config
-	hooks map[string]*webhook.Hook // how to post to a URL
-	live  queueLife
+	name      string
+	hostnames []string // of all servers: mail to a mail exchanger of such a name comes back to us
+	log       *slog.Logger
+	url       string
+	used      bool                     // by a handler, or it stands in the config
+	hooks     map[string]*webhook.Hook // how to post to a URL
+	live      queueLife
 }
 
 // QueueRoute is the way for the mail of a domain.
@@ -232,7 +233,12 @@ func (q *Queue) provision() error {
 func (a *App) setHostname() {
 	for _, q := range a.queues.queues {
 		for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
-			if srv := a.Servers[name]; q.Hostname == "" && srv.engine != nil {
+			srv := a.Servers[name]
+			if srv.engine == nil {
+				continue
+			}
+			q.hostnames = append(q.hostnames, srv.engine.Hostname)
+			if q.Hostname == "" {
 				q.Hostname = srv.engine.Hostname
 			}
 		}

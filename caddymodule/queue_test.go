@@ -207,8 +207,11 @@ func TestMistakesInAQueueBlockAreFoundWithTheirLine(t *testing.T) {
 // What can only be seen when all is there is found when the config is provisioned.
 func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
 	for block, want := range map[string]string{
-		":2525 {\nqueue {\nqueue inbund\n}\n}\nqueue inbound {\n}": `there is no queue "inbund"; did you mean inbound?`,
-		"queue {\nnext_hop ann@host\n}":                            "has a user and no password: want login",
+		":2525 {\nqueue {\nqueue inbund\n}\n}\nqueue inbound {\n}":       `there is no queue "inbund"; did you mean inbound?`,
+		"queue {\nnext_hop ann@host\n}":                                  "has a user and no password: want login",
+		"queue {\nroute example.org ann@host\n}":                         "route example.org: next hop smtp://ann@host:25 has a user and no password: want login",
+		":2525 {\nqueue ann@host\n}":                                     "has a user and no password: want login",
+		"queue {\nlogin ann@other secret\n}\n:2525 {\nqueue ann@host\n}": "has a user and no password: want login",
 	} {
 		config, err := adapt("{\n" + private + "esmtp {\n" + block + "\n}\n}\n")
 		if err != nil {

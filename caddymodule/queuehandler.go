@@ -62,7 +62,11 @@ func (h *QueueMail) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := parseHops(h.NextHops); err != nil {
+	hops, err := parseHops(h.NextHops)
+	if err != nil {
+		return err
+	}
+	if err := q.checkLogins(hops); err != nil {
 		return err
 	}
 	h.layer = &queue.Queue{Spool: q, NextHops: h.NextHops, Hold: h.Hold, MaxHops: h.MaxHops}

@@ -16,6 +16,10 @@ import (
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 )
 
+// stsPolicies are the MTA-STS policies that were found. They outlive a reload: who keeps us from asking again must not profit from it (RFC 8461
+// §10.2).
+var stsPolicies = mtasts.NewMemory(10_000)
+
 // newRelay makes the relay, without its spool.
 func (q *Queue) newRelay() (*relay.Relay, error) {
 	level, ok := tlsLevels[q.TLS]
@@ -26,15 +30,15 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	if q.TLS == "" {
-		level = atLeastVerified(level, hops)
-	}
 	table, err := q.table()
 	if err != nil {
 		return nil, err
 	}
 	auth, err := q.auth()
 	if err != nil {
+		return nil, err
+	}
+	if err := q.checkLogins(hops); err != nil {
 		return nil, err
 	}
 	forward, err := parseHops(q.XFORWARD)
@@ -47,11 +51,11 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	policies := &tlspolicy.Policies{Resolver: dns, NoDANE: q.NoDANE}
 	if !q.NoMTASTS {
-		policies.STS = &mtasts.Finder{Resolver: dns, AllowPrivate: q.AllowPrivate, Logger: q.log}
+		policies.STS = &mtasts.Finder{Resolver: dns, Cache: stsPolicies, AllowPrivate: q.AllowPrivate, Logger: q.log}
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
-		Router:   &route.Router{Resolver: dns, Hostnames: []string{q.Hostname}, AllowPrivate: q.AllowPrivate},
+		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), AllowPrivate: q.AllowPrivate},
 		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
 		Webhook:     func(url string) *webhook.Hook { return q.hooks[url] },
 		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
@@ -80,14 +84,6 @@ func parseHops(texts []string) (hops []route.Hop, err error) {
 	return hops, nil
 }
 
-// atLeastVerified is the level for hops that get a password.
-func atLeastVerified(level tlspolicy.Level, hops []route.Hop) tlspolicy.Level {
-	if slices.ContainsFunc(hops, func(h route.Hop) bool { return h.User != "" }) {
-		return tlspolicy.Verified
-	}
-	return level
-}
-
 func (q *Queue) table() (*route.Table, error) {
 	var rules []route.Rule
 	for _, r := range q.Routes {
@@ -103,8 +99,8 @@ func (q *Queue) table() (*route.Table, error) {
 		if err != nil {
 			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
 		}
-		if text == "" {
-			level = atLeastVerified(level, hops)
+		if err := q.checkLogins(hops); err != nil {
+			return nil, fmt.Errorf("route %s: %w", r.Domain, err)
 		}
 		rules = append(rules, route.Rule{Domain: r.Domain, Hops: hops, TLS: level})
 	}
@@ -124,17 +120,21 @@ func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
 		}
 		logins[hop] = &smtpclient.Auth{User: hop.User, Password: login.Password}
 	}
-	used, err := parseHops(q.NextHops)
-	for _, r := range q.Routes {
-		more, _ := parseHops(r.NextHops)
-		used = append(used, more...)
+	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, nil
+}
+
+// checkLogins wants a password for each hop that has a user.
+func (q *Queue) checkLogins(hops []route.Hop) error {
+	auth, err := q.auth()
+	if err != nil {
+		return err
 	}
-	for _, hop := range used {
-		if hop.User != "" && logins[hop] == nil {
-			return nil, fmt.Errorf("next hop %s has a user and no password: want login %s <password>", hop, hop)
+	for _, hop := range hops {
+		if hop.User != "" && auth(hop) == nil {
+			return fmt.Errorf("next hop %s has a user and no password: want login %s <password> in the queue", hop, hop)
 		}
 	}
-	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, err
+	return nil
 }
 
 func (q *Queue) resolver() (*resolver.Client, error) {

@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -314,5 +316,78 @@ func TestDeliverByTellsTheSender(t *testing.T) {
 		if got := home.letters(); len(got) != 1 || !strings.Contains(got[0].body, want) || strings.Contains(got[0].body, "eve@") {
 			t.Errorf("%s: got %+v", params, got)
 		}
+	}
+}
+
+// Extra tries that somebody asked for are made, however old the message is.
+func TestExtraTriesAreMadeThoughTheMessageIsOld(t *testing.T) {
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: ""})
+	r.Schedule.Expire = time.Nanosecond
+	it := item("ann@example.org", "bob@example.net")
+	it.State = spool.Frozen
+	id := r.put(text, it)[0]
+	if err := r.Spool.SendNow(t.Context(), spool.SendNow{Retry: []time.Duration{time.Millisecond, time.Millisecond}}, id); err != nil {
+		t.Fatal(err)
+	}
+	for i, a := range r.run(3) {
+		if a.Later != 1 && i < 2 || a.Failed != 1 && i == 2 {
+			t.Errorf("attempt %d: %+v", i, a)
+		}
+	}
+}
+
+// One attempt finds out that a hop is silent; the others don't each wait for it, nor does other mail.
+func TestASilentHopIsNotWaitedForByEverybody(t *testing.T) {
+	defer relay.SetSlow(20 * time.Millisecond)()
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: ""})
+	r.Schedule.Retry = []time.Duration{time.Hour}
+	dial := r.Dial
+	r.Dial = func(ctx context.Context, network, address string) (net.Conn, error) {
+		time.Sleep(30 * time.Millisecond)
+		return dial(ctx, network, address)
+	}
+	r.Concurrency = 1
+	for range 5 {
+		r.put(text, item("ann@example.org", "bob@example.net"))
+	}
+	for i, a := range r.run(5) {
+		if a.Later != 1 || strings.Contains(a.Reply, "a moment ago") != (i > 0) {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if n := len(r.dials()); n != 1 {
+		t.Errorf("got %d connections, want one", n)
+	}
+}
+
+// A smarthost has no more connections than one destination may have, however many domains it takes mail for.
+func TestASmarthostIsOneDestination(t *testing.T) {
+	var now, most atomic.Int32
+	hop := new(nextHops)
+	hop.rcpt = func(esmtp.Path) esmtp.Reply {
+		n := now.Add(1)
+		for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+		}
+		time.Sleep(20 * time.Millisecond)
+		now.Add(-1)
+		return esmtp.Reply{}
+	}
+	hop.serve(t, nil, false)
+	r := newRig(t, dns{}, nil)
+	smart, err := route.ParseHop(hop.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.NextHops, r.PerRoute = []route.Hop{smart}, 2
+	for i := range 12 {
+		r.put(text, item("ann@example.org", fmt.Sprintf("bob@d%d.example", i)))
+	}
+	for _, a := range r.run(12) {
+		if a.Accepted != 1 {
+			t.Errorf("got %+v", a)
+		}
+	}
+	if most.Load() > 2 || len(r.dials()) > 3 {
+		t.Errorf("got %d at a time, %d connections", most.Load(), len(r.dials()))
 	}
 }

@@ -10,7 +10,8 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, http.go posts to programs on the web, sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
+// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, send.go sends over connections, http.go posts to programs on
+// the web, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
 
@@ -51,7 +52,8 @@ type Relay struct {
 	TLS   *tlspolicy.Policies
 	Level tlspolicy.Level
 
-	// Auth returns how to log in at a hop, nil for not at all. Its passwords are shown in TLS only, unless it says otherwise. Nil: nowhere.
+	// Auth returns how to log in at a hop, nil for not at all. Its passwords are shown in TLS only, unless it says otherwise; and unless
+	// it does, a hop whose level is opportunistic has to prove its name as with verified. Nil: nowhere.
 	Auth func(route.Hop) *smtpclient.Auth
 
 	// Forward reports whether a hop is a server of ours that is to be told, by XFORWARD, where a message came from. Nil: none is.
@@ -79,7 +81,8 @@ type Relay struct {
 	// BeforeAttempt may hold an item back before each attempt. Nil: none is.
 	BeforeAttempt func(*spool.Item) Decision
 
-	// OnFailure may overrule what becomes of a recipient that the next hop has not accepted. Nil: what the reply says.
+	// OnFailure may overrule what becomes of a recipient that the next hop has not accepted. If it panics the recipient is tried again. Nil:
+	// what the reply says.
 	OnFailure func(*spool.Item, Failure) Fate
 
 	// Observer is told of each attempt. Nil: nobody is.
@@ -93,6 +96,8 @@ type Relay struct {
 
 	begin   sync.Once
 	pool    pool
+	dead    deadHops
+	slots   slots
 	active  atomic.Int64
 	limit   atomic.Int64 // of active, as SetConcurrency has set it
 	freed   chan struct{}

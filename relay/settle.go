@@ -129,10 +129,14 @@ func (a *attempt) askFate(f Failure) (fate Fate) {
 	return a.r.OnFailure(a.item, f)
 }
 
-// postpone says when those that remain are tried again: not later than they expire, and then they have failed.
+// postpone says when those that remain are tried again: not later than they expire, and then they have failed. An item's own schedule goes on to
+// its end whatever the relay's says of how long; it is people who have set it.
 func (a *attempt) postpone(now time.Time) {
 	item, schedule := a.item, a.r.Schedule
 	expires := schedule.expires(item)
+	if len(item.Retry) > 0 && item.Expires.IsZero() {
+		expires = never
+	}
 	due, ok := schedule.next(item, now)
 	if due.Before(a.notBefore) {
 		due = a.notBefore
@@ -156,6 +160,9 @@ func (a *attempt) postpone(now time.Time) {
 	}
 	item.State, item.Due = spool.Queued, due
 }
+
+// never is later than everything.
+var never = time.Unix(1<<40, 0)
 
 // expire fails those that remain.
 func (a *attempt) expire(now time.Time) {

@@ -99,9 +99,12 @@ var (
 	notPublic = []netip.Prefix{
 		netip.MustParsePrefix("0.0.0.0/8"),      // RFC 1122 §3.2.1.3
 		netip.MustParsePrefix("100.64.0.0/10"),  // RFC 6598
+		netip.MustParsePrefix("198.18.0.0/15"),  // RFC 2544
 		netip.MustParsePrefix("240.0.0.0/4"),    // RFC 1112 §4
 		netip.MustParsePrefix("::/96"),          // RFC 4291 §2.5.5.1
 		netip.MustParsePrefix("64:ff9b:1::/48"), // RFC 8215
+		netip.MustParsePrefix("100::/64"),       // RFC 6666
+		netip.MustParsePrefix("2001::/32"),      // RFC 4380: there is an IPv4 address in it
 		netip.MustParsePrefix("fec0::/10"),      // RFC 3879
 	}
 	nat64     = netip.MustParsePrefix("64:ff9b::/96")

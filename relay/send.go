@@ -1,0 +1,92 @@
+package relay
+
+import (
+	"context"
+	"errors"
+
+	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
+	"github.com/caddy-esmtp/esmtp/spool"
+)
+
+// least is the least protection of a hop. A password is for the server that it is meant for, and not for whoever answers in its place.
+func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
+	if level != tlspolicy.Opportunistic || r.Auth == nil || hop.Path != "" {
+		return level
+	}
+	if auth := r.Auth(hop); auth == nil || auth.AllowInsecure {
+		return level
+	}
+	return tlspolicy.Verified
+}
+
+// requireTLS reports whether the message asks for TLS all the way. For a report that is only a wish (RFC 8689 §5).
+func (a *attempt) requireTLS() bool {
+	return !a.from.IsNull() && (a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0)
+}
+
+// send sends the message to those that are undecided, over a connection. It reports whether the pool has the connection again.
+func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {
+	body, err := a.r.Spool.OpenBody(ctx, a.item)
+	if err != nil {
+		a.r.pool.give(key, conn)
+		a.unreadable(err)
+		return true
+	}
+	defer body.Close()
+	watched := &reader{ReadSeekCloser: body}
+	m := a.message(key.hop, watched)
+	result, _ := conn.Send(ctx, m) // its error is that of a recipient
+	a.last.Host = conn.host
+	if state := conn.TLS(); state != nil {
+		a.last.TLS = tlsVersion(state.Version)
+	}
+	a.last.Policy = conn.policy
+	if watched.err != nil { // it was our own disk
+		conn.Close()
+		a.unreadable(watched.err)
+		return false
+	}
+	a.sort(conn, result)
+	if !conn.Usable() {
+		conn.Close()
+		return false
+	}
+	a.r.pool.give(key, conn)
+	return true
+}
+
+// message is what is to be sent to those that are undecided.
+func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
+	m := &smtpclient.Message{
+		From: a.from, Body: body, Size: a.item.Size,
+		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
+		RequireTLS: a.requireTLS(),
+		Deadline:   a.by, FixNewlines: a.fix,
+	}
+	switch {
+	case a.item.Needs&spool.NeedsBinary != 0:
+		m.Type = esmtp.BodyBinaryMIME
+	case a.item.Needs&spool.Needs8Bit != 0:
+		m.Type = esmtp.Body8BitMIME
+	}
+	if a.r.Forward != nil && a.r.Forward(hop) {
+		m.Forwarded = forwarded(a.item)
+	}
+	for _, rcpt := range a.rcpts {
+		if rcpt.fate == undecided {
+			m.To = append(m.To, rcpt.to)
+		}
+	}
+	return m
+}
+
+// unreadable takes note that the body can't be read: damaged, and then it has been set aside, or not now.
+func (a *attempt) unreadable(err error) {
+	if errors.Is(err, spool.ErrDamaged) {
+		a.damaged = true
+	}
+	a.decide(later, esmtp.Deny(451, 4, 3, 0, "message can't be read now"), "", err)
+}
