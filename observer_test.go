@@ -122,6 +122,20 @@ func TestSelectLeavesTheConnectionToItsServer(t *testing.T) {
 	}
 }
 
+// Who may speak for others by the chosen settings isn't counted for its own address either.
+func TestSelectedProxiesAreNotCounted(t *testing.T) {
+	chosen := &esmtp.Server{TrustXCLIENT: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	srv := &esmtp.Server{Limits: esmtp.Limits{ConnectionsPerAddress: 2}, Select: func(*esmtp.Session) *esmtp.Server { return chosen }}
+	s := esmtptest.NewServer(t, srv)
+	for range 4 {
+		s.DialFrom(tcpAddr("10.0.0.1")).Run("S: 220 *")
+	}
+	for range 2 {
+		s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 220 *")
+	}
+	s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 421 *")
+}
+
 // Another server's settings can be chosen for a connection, and all but the counts of connections are its.
 func TestSelectChoosesTheSettings(t *testing.T) {
 	inside := &esmtp.Server{Hostname: "inside.example", Limits: esmtp.Limits{Recipients: 1}}
