@@ -148,7 +148,7 @@ func (srv *Server) Drain(ctx context.Context) error {
 	srv.mu.Unlock()
 	if first {
 		for _, s := range live {
-			s.Post(Outlived{})
+			s.post(Outlived{}, maxPosted+1) // once, and so there is room for it
 		}
 	}
 	select {
