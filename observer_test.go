@@ -217,6 +217,26 @@ func TestTranscriptHidesSecrets(t *testing.T) {
 	}
 }
 
+// A greeting repeats nothing: why a client was refused is in the transcript.
+func TestTranscriptHasTheRefusal(t *testing.T) {
+	var out bytes.Buffer
+	srv := &esmtp.Server{
+		Logger:     slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		NewHandler: func(*esmtp.Session) esmtp.Handler { return &noConnect{} },
+	}
+	esmtptest.NewServer(t, srv).Dial().Run("S: 554 *\nC: QUIT\nS: 221 *\nclose")
+	shutdown(t, srv)
+	if !strings.Contains(out.String(), "you are on a list") {
+		t.Errorf("got %s", out.String())
+	}
+}
+
+type noConnect struct{ esmtp.Default }
+
+func (*noConnect) CONNECT(*esmtp.Session) esmtp.Reply {
+	return esmtp.Deny(554, 5, 7, 1, "you are on a list")
+}
+
 // srv2 makes a server of the same settings.
 func srv2(srv *esmtp.Server) *esmtp.Server {
 	return &esmtp.Server{AllowInsecureAuth: srv.AllowInsecureAuth, Logger: srv.Logger, NewHandler: srv.NewHandler, Timeouts: srv.Timeouts}
