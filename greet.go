@@ -70,6 +70,9 @@ func (s *Session) selectSettings() bool {
 		return false
 	}
 	s.configure(&chosen.cfg)
+	if s.trusts(s.cfg.trustXCLIENT) {
+		s.srv.uncount(s)
+	}
 	return true
 }
 

@@ -122,6 +122,20 @@ func TestSelectLeavesTheConnectionToItsServer(t *testing.T) {
 	}
 }
 
+// Who may speak for others by the chosen settings isn't counted for its own address either.
+func TestSelectedProxiesAreNotCounted(t *testing.T) {
+	chosen := &esmtp.Server{TrustXCLIENT: []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}}
+	srv := &esmtp.Server{Limits: esmtp.Limits{ConnectionsPerAddress: 2}, Select: func(*esmtp.Session) *esmtp.Server { return chosen }}
+	s := esmtptest.NewServer(t, srv)
+	for range 4 {
+		s.DialFrom(tcpAddr("10.0.0.1")).Run("S: 220 *")
+	}
+	for range 2 {
+		s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 220 *")
+	}
+	s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 421 *")
+}
+
 // Another server's settings can be chosen for a connection, and all but the counts of connections are its.
 func TestSelectChoosesTheSettings(t *testing.T) {
 	inside := &esmtp.Server{Hostname: "inside.example", Limits: esmtp.Limits{Recipients: 1}}
@@ -201,6 +215,26 @@ func TestTranscriptHidesSecrets(t *testing.T) {
 			t.Errorf("the log lacks %q:\n%s", want, text)
 		}
 	}
+}
+
+// A greeting repeats nothing: why a client was refused is in the transcript.
+func TestTranscriptHasTheRefusal(t *testing.T) {
+	var out bytes.Buffer
+	srv := &esmtp.Server{
+		Logger:     slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})),
+		NewHandler: func(*esmtp.Session) esmtp.Handler { return &noConnect{} },
+	}
+	esmtptest.NewServer(t, srv).Dial().Run("S: 554 *\nC: QUIT\nS: 221 *\nclose")
+	shutdown(t, srv)
+	if !strings.Contains(out.String(), "you are on a list") {
+		t.Errorf("got %s", out.String())
+	}
+}
+
+type noConnect struct{ esmtp.Default }
+
+func (*noConnect) CONNECT(*esmtp.Session) esmtp.Reply {
+	return esmtp.Deny(554, 5, 7, 1, "you are on a list")
 }
 
 // srv2 makes a server of the same settings.

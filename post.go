@@ -18,13 +18,16 @@ var (
 // Post hands a message to the session: [Handler].Posted gets it, on the session's goroutine, between two commands. A session that is waiting gets it
 // at once, one that is receiving a mail message after that. Any goroutine may call it, a handler's own included; it doesn't wait.
 // The error is [ErrSessionOver] or [ErrMailboxFull], after 64 that nobody took.
-func (s *Session) Post(message any) error {
+func (s *Session) Post(message any) error { return s.post(message, maxPosted) }
+
+// post hands over a message if fewer than most wait already.
+func (s *Session) post(message any, most int) error {
 	s.mu.Lock()
 	switch {
 	case s.over:
 		s.mu.Unlock()
 		return ErrSessionOver
-	case len(s.posted) >= maxPosted:
+	case len(s.posted) >= most:
 		s.mu.Unlock()
 		return ErrMailboxFull
 	}

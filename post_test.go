@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -163,6 +164,24 @@ type authHearer struct {
 func (h *authHearer) Posted(s *esmtp.Session, message any) esmtp.Reply {
 	h.heard.add(fmt.Sprint(message))
 	return esmtp.Reply{}
+}
+
+// That a session has outlived its configuration is told even if others have filled its mailbox.
+func TestOutlivedComesThoughTheMailboxIsFull(t *testing.T) {
+	fill := func(s *esmtp.Session) {
+		for s.Post("x") == nil {
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.Server().Drain(ctx)
+		if err := s.Post("x"); !errors.Is(err, esmtp.ErrMailboxFull) {
+			panic(err)
+		}
+	}
+	got := posting(t, hearer{}, opening+"C: DATA\nS: 354 *", fill, "C: .\nS: 250 *\nC: QUIT\nS: 221 *\nclose")
+	if want := "[" + strings.Repeat("x ", 64) + "{} closed: <nil>]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
 }
 
 func TestPostIsBounded(t *testing.T) {

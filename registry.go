@@ -34,7 +34,7 @@ func (srv *Server) admitAddr(s *Session) bool {
 // called with the lock held.
 func (srv *Server) count(s *Session) bool {
 	prefix := srv.clientPrefix(s.remote)
-	if !prefix.IsValid() || prefix.Addr().IsLoopback() || s.trusts(srv.cfg.trustXCLIENT) {
+	if !prefix.IsValid() || prefix.Addr().IsLoopback() || s.trusts(s.cfg.trustXCLIENT) {
 		return true
 	}
 	srv.perAddr[prefix]++
@@ -43,7 +43,8 @@ func (srv *Server) count(s *Session) bool {
 	return !over(s.peers, srv.cfg.limits.ConnectionsPerAddress)
 }
 
-// uncount takes s out of the count of its client as soon as its connection is closed: the client may come back while the last lines are being logged.
+// uncount takes s out of the count of its client: because that speaks for others, or because the connection is closed, as the client may come back
+// while the last lines are being logged.
 func (srv *Server) uncount(s *Session) {
 	srv.mu.Lock()
 	defer srv.mu.Unlock()
@@ -147,7 +148,7 @@ func (srv *Server) Drain(ctx context.Context) error {
 	srv.mu.Unlock()
 	if first {
 		for _, s := range live {
-			s.Post(Outlived{})
+			s.post(Outlived{}, maxPosted+1) // once, and so there is room for it
 		}
 	}
 	select {

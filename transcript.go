@@ -54,7 +54,7 @@ func (s *Session) noteReply(r Reply) {
 	if !s.transcript {
 		return
 	}
-	if s.verb == verbUnknown && !s.atBoundary && r.Code >= 500 {
+	if s.verb == verbUnknown && !s.atBoundary && r.Code >= 500 && s.in.total.Load() > 0 {
 		r.Lines = []string{hidden} // it repeats the command
 	}
 	s.Logger().Debug("reply", "line", r.Error())

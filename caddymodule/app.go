@@ -202,8 +202,9 @@ func (a *App) Stop() error {
 // leave ends the time of this config.
 func (a *App) leave() {
 	for _, srv := range a.Servers {
-		if srv.tls != nil {
-			srv.tls.outlive()
+		srv.tls.outlive()
+		for _, r := range srv.Routes {
+			r.server.tls.outlive()
 		}
 	}
 	a.gen.leave()

@@ -90,8 +90,11 @@ func (m *certMemory) recall(name string, now time.Time) *tls.Certificate {
 	return nil
 }
 
-// outlive prepares for the time after the config, before Caddy forgets certificates: nobody may have asked for them yet.
+// outlive prepares for the time after the config, before Caddy forgets certificates: nobody may have asked for them yet. t can be nil.
 func (t *TLS) outlive() {
+	if t == nil {
+		return
+	}
 	for _, m := range t.memory {
 		if m.policy.CertSelection == nil { // else only handshakes tell which ones are right
 			for _, name := range []string{m.policy.DefaultSNI, m.policy.FallbackSNI} {

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/tls"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,16 @@ import (
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 )
 
-// A session goes on with the certificates of its config, though the new one has no TLS, and though nobody had asked for them before.
+// loadAnotherName loads a config with another name in TLS: Caddy drops the certificates that this has no use for.
+func loadAnotherName(t *testing.T, path string) {
+	t.Helper()
+	loadTLS(t, tempDir(t), strings.Replace(tlsServer(path, "tls"), "mx.example.internal", "new.example.internal", 1))
+	if len(caddytls.AllMatchingCertificates("mx.example.internal")) > 0 {
+		t.Fatal("Caddy still has the certificate")
+	}
+}
+
+// A session goes on with the certificates of its config, though the new one has none for its name, and though nobody had asked for them before.
 func TestSTARTTLSOfASessionThatHasOutlivedItsCertificate(t *testing.T) {
 	for name, serverName := range map[string]string{"our name": "mx.example.internal", "another name": "other.example.internal", "none": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -21,7 +31,7 @@ func TestSTARTTLSOfASessionThatHasOutlivedItsCertificate(t *testing.T) {
 			c := dial(t, path)
 			c.Expect("220 *")
 			c.Cmd("EHLO client.example", "250 HELP")
-			load(t, tlsServer(path, "tls off"))
+			loadAnotherName(t, path)
 			c.Cmd("STARTTLS", "220 *")
 			config := trust.Clone()
 			config.ServerName = serverName
@@ -115,5 +125,20 @@ func TestSTARTTLSOfASessionThatHasOutlivedItsConfigWithoutACertificate(t *testin
 	load(t, tlsServer(path, "tls off"))
 	c.Cmd("STARTTLS", "454 4.7.0 *")
 	c.Cmd("NOOP", "250 *")
+	c.Cmd("QUIT", "221 *")
+}
+
+// A route has a certificate of its own, if it has a name of its own: its sessions outlive that too.
+func TestSTARTTLSOfARoutesSessionThatHasOutlivedItsCertificate(t *testing.T) {
+	path := socket(t)
+	trust := tlsCaddy(t, "unix/"+path+" {\nhostname other.example.internal\ntls\n@unix unix\nhandle @unix {\nhostname mx.example.internal\ntest_certified\nlog\n}\n}\n", "mx.example.internal")
+	c := dial(t, path)
+	c.Expect("220 mx.example.internal *")
+	c.Cmd("EHLO client.example", "250 HELP")
+	loadAnotherName(t, path)
+	c.Cmd("STARTTLS", "220 *")
+	if err := c.StartTLS(trust); err != nil {
+		t.Fatal(err)
+	}
 	c.Cmd("QUIT", "221 *")
 }
