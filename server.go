@@ -133,10 +133,12 @@ var (
 func (srv *Server) start() error {
 	srv.started.Do(func() {
 		srv.cfg = newConfig(srv)
+		srv.mu.Lock() // who looks on, may do so before it has started
 		srv.sessions = make(map[*Session]struct{})
 		srv.perAddr = make(map[netip.Prefix]int)
 		srv.listen = make(map[net.Listener]struct{})
 		srv.idle = make(chan struct{})
+		srv.mu.Unlock()
 		if !isDomainOrLiteral(srv.cfg.hostname) {
 			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)
 			return
