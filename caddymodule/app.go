@@ -102,7 +102,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 	base := ctx
 	base.Context = context.WithoutCancel(ctx.Context)
 	var err error
-	if base.Context, err = a.provisionQueues(base.Context); err != nil {
+	if base.Context, err = a.provisionQueues(base.Context, ctx.Storage()); err != nil {
 		return fmt.Errorf("esmtp: %w", err)
 	}
 	if err := registerMetrics(ctx); err != nil {

@@ -53,6 +53,7 @@ func (r *recorder) Handle(ctx context.Context, e caddy.Event) error {
 	}
 	if r.Name == "slow" && e.Name() == eventMessageAccepted {
 		recorded.Unlock()
+		slowIs <- struct{}{}
 		<-slowMay
 		recorded.Lock()
 	}
@@ -207,8 +208,8 @@ func TestEventsOfADrainingSessionGoToTheActiveConfig(t *testing.T) {
 	wantEvents(t)
 }
 
-// slowMay lets the recorder "slow" go on.
-var slowMay = make(chan struct{})
+// slowIs says that the recorder "slow" has been called, slowMay lets it go on.
+var slowIs, slowMay = make(chan struct{}), make(chan struct{})
 
 // A slow handler makes its own client wait, and nobody else.
 func TestSlowEventHandlersHoldUpTheirSessionAlone(t *testing.T) {
@@ -218,6 +219,7 @@ func TestSlowEventHandlersHoldUpTheirSessionAlone(t *testing.T) {
 	slow := dial(t, path)
 	begin, end, _ := strings.Cut(oneMessage, "S: * *")
 	slow.Run(begin)
+	<-slowIs
 	dial(t, path).Run("S: 220 *\n" + goodbye)
 	loadEvents(t, "b", path, "") // nor does a reload wait
 	dial(t, path).Run(oneMessage + goodbye)

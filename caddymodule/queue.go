@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
+	"github.com/caddyserver/certmagic"
 
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
@@ -123,6 +124,7 @@ type Queue struct {
 	name      string
 	hostnames []string // of all servers: mail to a mail exchanger of such a name comes back to us
 	log       *slog.Logger
+	storage   certmagic.Storage // Caddy's
 	url       string
 	used      bool                     // by a handler, or it stands in the config
 	hooks     map[string]*webhook.Hook // how to post to a URL
@@ -160,15 +162,16 @@ var tlsLevels = map[string]tlspolicy.Level{
 
 // queueSet is the queues of a config. Handlers find it in the context that they are provisioned with.
 type queueSet struct {
-	queues map[string]*Queue
-	log    *slog.Logger
+	queues  map[string]*Queue
+	log     *slog.Logger
+	storage certmagic.Storage
 }
 
 type queueSetKey struct{}
 
 // provisionQueues checks the queues, and gives them to the handlers.
-func (a *App) provisionQueues(sessions context.Context) (context.Context, error) {
-	set := &queueSet{queues: make(map[string]*Queue), log: a.log}
+func (a *App) provisionQueues(sessions context.Context, storage certmagic.Storage) (context.Context, error) {
+	set := &queueSet{queues: make(map[string]*Queue), log: a.log, storage: storage}
 	a.queues = set
 	for _, name := range slices.Sorted(maps.Keys(a.Queues)) {
 		q := a.Queues[name]
@@ -184,7 +187,7 @@ func (a *App) provisionQueues(sessions context.Context) (context.Context, error)
 }
 
 func (set *queueSet) add(name string, q *Queue) error {
-	q.name, q.log = name, set.log.With("queue", name)
+	q.name, q.log, q.storage = name, set.log.With("queue", name), set.storage
 	if err := q.provision(); err != nil {
 		return fmt.Errorf("queue %s: %w", name, err)
 	}

@@ -16,10 +16,6 @@ import (
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 )
 
-// stsPolicies are the MTA-STS policies that were found. They outlive a reload: who keeps us from asking again must not profit from it (RFC 8461
-// §10.2).
-var stsPolicies = mtasts.NewMemory(10_000)
-
 // newRelay makes the relay, without its spool.
 func (q *Queue) newRelay() (*relay.Relay, error) {
 	level, ok := tlsLevels[q.TLS]
@@ -51,7 +47,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	policies := &tlspolicy.Policies{Resolver: dns, NoDANE: q.NoDANE}
 	if !q.NoMTASTS {
-		policies.STS = &mtasts.Finder{Resolver: dns, Cache: stsPolicies, AllowPrivate: q.AllowPrivate, Logger: q.log}
+		policies.STS = &mtasts.Finder{Resolver: dns, Cache: stsStorage{q.storage}, AllowPrivate: q.AllowPrivate, Logger: q.log}
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
