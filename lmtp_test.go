@@ -31,6 +31,8 @@ func (m *mailboxes) EOM(s *esmtp.Session) esmtp.Reply {
 		switch r.Path.Local() {
 		case "full":
 			tx.SetReply(i, esmtp.Deny(452, 4, 2, 2, "mailbox full"))
+		case "gone":
+			tx.SetReply(i, esmtp.Deny(550, 5, 1, 1, "no such mailbox"))
 		case "drop":
 			tx.SetReply(i, esmtp.Drop)
 		case "later":
@@ -102,7 +104,7 @@ S: 221 *
 	esmtptest.Run(t, mailboxServer(false), "S: 220 *\nC: LHLO a\nS: 500 This is SMTP, say EHLO")
 }
 
-// What one reply can't say is 451: nobody loses the message.
+// What one reply can't say is 451, so that nobody loses the message; but not if it would only be repeated.
 func TestOneReplyForRecipientsThatDiffer(t *testing.T) {
 	for _, test := range []struct{ rcpts, want string }{
 		{"a", "250 2.0.0 *"},
@@ -110,6 +112,12 @@ func TestOneReplyForRecipientsThatDiffer(t *testing.T) {
 		{"full", "452 4.2.2 mailbox full"},
 		{"full full", "452 4.2.2 mailbox full"},
 		{"a full", "451 4.3.0 *"},
+		{"a full gone", "451 4.3.0 *"},
+		{"a gone drop", "451 4.3.0 *"},
+		{"gone a", "550-5.1.1 Not delivered to <gone@example.org>, delivered to the others:\n550 5.1.1 no such mailbox"},
+		{"gone a gone", "550-5.1.1 Not delivered to <gone@example.org> and 1 more, delivered to the others:\n550 5.1.1 no such mailbox"},
+		{"gone gone", "550 5.1.1 no such mailbox"},
+		{"gone full", "452 4.2.2 mailbox full"},
 	} {
 		c := esmtptest.Dial(t, mailboxServer(false))
 		c.Run("S: 220 *\nC: EHLO a\nS: 250-*\nS: ...\nC: MAIL FROM:<>\nS: 250 *")
@@ -118,7 +126,7 @@ func TestOneReplyForRecipientsThatDiffer(t *testing.T) {
 		}
 		c.Cmd("DATA", "354 *")
 		c.Send("text", ".")
-		c.Expect(test.want)
+		c.Run("S: " + strings.ReplaceAll(test.want, "\n", "\nS: "))
 		c.Cmd("NOOP", "250 *")
 	}
 }

@@ -2,6 +2,7 @@ package esmtp
 
 import (
 	"slices"
+	"strconv"
 	"time"
 )
 
@@ -24,8 +25,9 @@ func (t *Transaction) prdr() bool {
 }
 
 // SetReply sets the reply for accepted recipient i, 0 being the first; without one it is that of EOM. It counts if EOM accepts the message.
-// Where the client gets only one reply (see [Session.PerRecipient]) and the recipients' replies differ, that is 451: the
-// client will try again, and those who have the message get it twice, but nobody loses it.
+// Where the client gets only one reply (see [Session.PerRecipient]) and the recipients' replies differ, that is 451, or, if all
+// that failed have failed for good, the refusal of one of them, with a line that says whom it is about. After 451 the client will try again, and those who have the
+// message get it twice, but nobody loses it.
 func (t *Transaction) SetReply(i int, r Reply) {
 	t.setOutcome(i, &outcome{reply: r})
 }
@@ -117,11 +119,36 @@ func (s *Session) oneReply(r Reply, replies []Reply) Reply {
 	switch good {
 	case len(replies):
 		return r
-	case 0:
-		return replies[0]
+	case 0: // what is not for good counts: then one of them may get it yet
+		return replies[max(0, slices.IndexFunc(replies, func(r Reply) bool { return r.Code/100 == 4 }))]
 	}
 	s.Logger().Error("recipients differ, but the client gets one reply", "transaction", s.tx.ID(), "delivered", good, "of", len(replies))
-	return replyDiffer
+	return s.differ(replies)
+}
+
+// differ is the one reply for recipients of whom only some have the message. If to try again can help one of those who don't it is temporary. Otherwise it would only bring
+// the others another copy at each try, for days: it is permanent, and says who it is about.
+func (s *Session) differ(replies []Reply) Reply {
+	failed, n := 0, 0
+	for i, r := range replies {
+		switch r.Code / 100 {
+		case 2:
+			continue
+		case 5:
+			if n++; n == 1 {
+				failed = i
+			}
+		default:
+			return replyDiffer
+		}
+	}
+	who := "<" + s.tx.recipients[failed].Path.String() + ">"
+	if n > 1 {
+		who += " and " + strconv.Itoa(n-1) + " more"
+	}
+	r := replies[failed]
+	r.Lines = append([]string{"Not delivered to " + who + ", delivered to the others:"}, r.Lines...)
+	return r
 }
 
 // answerMessage writes what the client gets for a message: a reply for each recipient, or one.

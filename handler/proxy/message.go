@@ -137,37 +137,40 @@ func (l *layer) EOM(s *esmtp.Session) esmtp.Reply {
 }
 
 // agreed reports whether no layer above has failed for a recipient. The next hop has them all, so the message can't go on to the others alone: they are to
-// try again without that one, if they hear of it.
+// try again without that one, if they hear of it. If they don't, the refusal of that one is that of all.
 func (l *layer) agreed(s *esmtp.Session) (r esmtp.Reply, ok bool) {
 	tx, failed := s.Transaction(), 0
 	rcpts := tx.Recipients()
 	bad := make([]bool, len(rcpts))
 	for i := range rcpts {
-		if r, set := tx.Outcome(i); set && !r.IsZero() && !r.Accepted() {
+		if reply, set := tx.Outcome(i); set && !reply.IsZero() && !reply.Accepted() {
 			bad[i] = true
 			failed++
+			if reply.Code/100 == 5 && r.Code/100 != 5 || r.IsZero() {
+				r = reply // for good, if one is: to try again would end as this has
+			}
 		}
 	}
 	switch {
 	case failed == 0:
 		return r, true
 	case failed == len(rcpts):
-		return r, false // each has its reply
+		return esmtp.Reply{}, false // each has its reply
 	case !s.PerRecipient():
-		return replyNotOurs, false
+		return r, false
 	}
 	for i := range rcpts {
 		if !bad[i] {
 			tx.SetReply(i, replyNotOurs)
 		}
 	}
-	return r, false
+	return esmtp.Reply{}, false
 }
 
 // each gives the recipients the replies of a next hop that speaks LMTP. Those that it didn't come to before it was lost are to be tried again.
 func (l *layer) each(s *esmtp.Session, replies []esmtp.Reply) esmtp.Reply {
 	tx := s.Transaction()
-	var good, later esmtp.Reply
+	var good esmtp.Reply
 	for i := range tx.Recipients() {
 		r := replyLost
 		if i < len(replies) {
@@ -176,21 +179,12 @@ func (l *layer) each(s *esmtp.Session, replies []esmtp.Reply) esmtp.Reply {
 		if r.Code == 421 && len(tx.Recipients()) > 1 {
 			r.Code = 451 // the other replies follow it
 		}
-		switch {
-		case r.Accepted() && good.IsZero():
+		if r.Accepted() && good.IsZero() {
 			good = r
-		case r.Code/100 == 4 && later.IsZero():
-			later = r
 		}
 		tx.SetReply(i, r)
 	}
-	switch {
-	case !good.IsZero():
-		return good
-	case !later.IsZero() && !s.PerRecipient():
-		return later // some may be for good, but not all
-	}
-	return esmtp.Reply{}
+	return good
 }
 
 // chunks sends a message by BDAT, for the next hop of binary mail (RFC 3030).

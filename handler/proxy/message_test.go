@@ -130,7 +130,7 @@ func (w *watch) EOM(s *esmtp.Session) esmtp.Reply {
 
 // What a layer above decides is obeyed: the next hop doesn't deliver what the client was told is not delivered.
 func TestWhatLayersAboveDecide(t *testing.T) {
-	no := esmtp.Deny(550, 5, 7, 1, "no")
+	no, later := esmtp.Deny(550, 5, 7, 1, "no"), esmtp.Deny(452, 4, 2, 2, "later")
 	verdict := func(set func(*esmtp.Transaction)) watch {
 		return watch{eom: func(s *esmtp.Session) esmtp.Reply { set(s.Transaction()); return esmtp.Reply{} }}
 	}
@@ -148,7 +148,9 @@ func TestWhatLayersAboveDecide(t *testing.T) {
 		"quarantined":     {verdict(func(tx *esmtp.Transaction) { tx.Quarantine("virus", esmtp.Reply{}) }), "451 4.3.0", 0},
 		"held":            {verdict(func(tx *esmtp.Transaction) { tx.Hold("later") }), "451 4.3.0", 0},
 		"sent elsewhere":  {verdict(func(tx *esmtp.Transaction) { tx.Send(esmtp.Envelope{}) }), "451 4.3.0", 0},
-		"one has failed":  {verdict(func(tx *esmtp.Transaction) { tx.SetReply(0, no) }), "451 4.3.0", 0},
+		"one has failed":  {verdict(func(tx *esmtp.Transaction) { tx.SetReply(0, no) }), "550 5.7.1 no", 0},
+		"one for now":     {verdict(func(tx *esmtp.Transaction) { tx.SetReply(1, later) }), "452 4.2.2 later", 0},
+		"one each way":    {verdict(func(tx *esmtp.Transaction) { tx.SetReply(0, no); tx.SetReply(1, later) }), "452 4.2.2 later", 0},
 		"all have failed": {verdict(func(tx *esmtp.Transaction) { tx.SetReply(0, no); tx.SetReply(1, no) }), "550 5.7.1 no", 0},
 		"refused too late": {watch{rcpt: func(s *esmtp.Session, r esmtp.Reply) esmtp.Reply {
 			return pick(len(s.Transaction().Recipients()) == 1, no, r)
