@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -232,23 +234,32 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 func (a *attempt) tryHosts(ctx context.Context, key poolKey, hosts []route.Host) (answered bool) {
 	for _, host := range hosts {
 		for _, addr := range addresses(host) {
-			if a.decided() || ctx.Err() != nil {
+			here, err := a.tryAddr(ctx, key, host, addr)
+			answered = answered || here
+			if a.decided() || ctx.Err() != nil || a.tries >= maxTries {
 				return answered
 			}
-			if a.tries++; a.tries > maxTries {
-				return answered
+			if isPolicy(err) {
+				break // it is the host's, not the address's
 			}
-			conn, err := a.connect(ctx, key.hop, host, addr, key.level)
-			if err != nil {
-				a.missed(host.Host, err)
-				if isPolicy(err) {
-					break // it is the host's, not the address's
-				}
-				continue
-			}
-			answered = true
-			a.send(ctx, key, conn)
 		}
 	}
 	return answered
+}
+
+// tryAddr tries an address, again as long as each connection brings something. It reports whether there was a
+// connection; the error is one of connecting.
+func (a *attempt) tryAddr(ctx context.Context, key poolKey, host route.Host, addr netip.AddrPort) (answered bool, err error) {
+	for before := math.MaxInt; a.remaining() < before && !a.decided() && ctx.Err() == nil && a.tries < maxTries; {
+		before = a.remaining()
+		a.tries++
+		conn, err := a.connect(ctx, key.hop, host, addr, key.level)
+		if err != nil {
+			a.missed(host.Host, err)
+			return answered, err
+		}
+		answered = true
+		a.send(ctx, key, conn)
+	}
+	return answered, nil
 }

@@ -28,6 +28,15 @@ type conn struct {
 	idle   *time.Timer
 }
 
+// spent reports whether the connection has had as many messages as it is good for (RFC 9422 §4.1).
+func (c *conn) spent() bool {
+	most := maxMessages
+	if limit := c.Limit("MAILMAX"); limit > 0 {
+		most = min(most, limit)
+	}
+	return c.Messages() >= most
+}
+
 // poolKey is what connections must have in common to stand in for each other.
 type poolKey struct {
 	hop        route.Hop
@@ -60,7 +69,7 @@ func (p *pool) take(key poolKey) *conn {
 
 // give keeps a connection for the next message, or ends it if it has done enough.
 func (p *pool) give(key poolKey, c *conn) {
-	if c.Messages() >= maxMessages || time.Since(c.made) > maxAge || !p.put(key, c) {
+	if c.spent() || time.Since(c.made) > maxAge || !p.put(key, c) {
 		p.quit(c)
 	}
 }

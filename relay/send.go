@@ -27,29 +27,18 @@ func (a *attempt) requireTLS() bool {
 	return !a.from.IsNull() && (a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0)
 }
 
-// send sends the message to those that are undecided, over a connection. It reports whether the pool has the connection again.
+// send sends the message to those that are undecided, over a connection: in several transactions if the server takes fewer recipients in one. It reports whether the pool
+// has the connection again.
 func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {
-	body, err := a.r.Spool.OpenBody(ctx, a.item)
-	if err != nil {
-		a.r.pool.give(key, conn)
-		a.unreadable(err)
-		return true
+	for more := true; more; {
+		before := a.remaining()
+		if err := a.transact(ctx, key.hop, conn); err != nil {
+			a.unreadable(err)
+			break
+		}
+		n := a.remaining()
+		more = n > 0 && n < before && conn.Usable() && !conn.spent()
 	}
-	defer body.Close()
-	watched := &reader{ReadSeekCloser: body}
-	m := a.message(key.hop, watched)
-	result, _ := conn.Send(ctx, m) // its error is that of a recipient
-	a.last.Host = conn.host
-	if state := conn.TLS(); state != nil {
-		a.last.TLS = tlsVersion(state.Version)
-	}
-	a.last.Policy = conn.policy
-	if watched.err != nil { // it was our own disk
-		conn.Close()
-		a.unreadable(watched.err)
-		return false
-	}
-	a.sort(conn, result)
 	if !conn.Usable() {
 		conn.Close()
 		return false
@@ -58,8 +47,30 @@ func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool)
 	return true
 }
 
-// message is what is to be sent to those that are undecided.
-func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
+// transact makes one transaction, for as many as the server takes. Its error is that of the body, which can't be read.
+func (a *attempt) transact(ctx context.Context, hop route.Hop, conn *conn) error {
+	body, err := a.r.Spool.OpenBody(ctx, a.item)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	watched := &reader{ReadSeekCloser: body}
+	m := a.message(hop, watched, conn.Limit("RCPTMAX"))
+	result, _ := conn.Send(ctx, m) // its error is that of a recipient
+	a.last.Host = conn.host
+	if state := conn.TLS(); state != nil {
+		a.last.TLS = tlsVersion(state.Version)
+	}
+	a.last.Policy = conn.policy
+	if watched.err != nil { // it was our own disk
+		return watched.err
+	}
+	a.sort(conn, result)
+	return nil
+}
+
+// message is what is to be sent to those that are undecided: to the first few, if there is a limit.
+func (a *attempt) message(hop route.Hop, body *reader, limit int) *smtpclient.Message {
 	m := &smtpclient.Message{
 		From: a.from, Body: body, Size: a.item.Size,
 		UTF8:       a.item.Needs&spool.NeedsUTF8 != 0,
@@ -76,7 +87,7 @@ func (a *attempt) message(hop route.Hop, body *reader) *smtpclient.Message {
 		m.Forwarded = forwarded(a.item)
 	}
 	for _, rcpt := range a.rcpts {
-		if rcpt.fate == undecided {
+		if rcpt.fate == undecided && (limit == 0 || len(m.To) < limit) {
 			m.To = append(m.To, rcpt.to)
 		}
 	}

@@ -26,6 +26,16 @@ func (a *attempt) decided() bool {
 	return !slices.ContainsFunc(a.rcpts, func(r recipient) bool { return r.fate == undecided })
 }
 
+// remaining is how many recipients are undecided.
+func (a *attempt) remaining() (n int) {
+	for _, r := range a.rcpts {
+		if r.fate == undecided {
+			n++
+		}
+	}
+	return n
+}
+
 // accepted reports whether some recipient has the message.
 func (a *attempt) accepted() bool {
 	return slices.ContainsFunc(a.rcpts, func(r recipient) bool { return r.fate == accepted })
@@ -96,7 +106,7 @@ func lacks(err error) bool {
 // sort takes the result of a message that was sent.
 func (a *attempt) sort(conn *conn, result *smtpclient.Result) {
 	next := 0
-	for i := range a.rcpts {
+	for i := 0; i < len(a.rcpts) && next < len(result.Recipients); i++ {
 		r := &a.rcpts[i]
 		if r.fate != undecided {
 			continue
@@ -109,6 +119,10 @@ func (a *attempt) sort(conn *conn, result *smtpclient.Result) {
 
 func (a *attempt) sortOne(r *recipient, conn *conn, o smtpclient.Outcome, result *smtpclient.Result) {
 	e := o.Err
+	if tooMany(e) && result.Delivered() {
+		r.reply, r.host, a.reached = e.Reply, conn.host, true
+		return // undecided: the next transaction is for this one
+	}
 	if e == nil {
 		a.reached = true
 		r.fate, r.reply, r.host, r.dsn = accepted, o.Reply, conn.host, result.DSN
@@ -144,6 +158,15 @@ func (a *attempt) sortOne(r *recipient, conn *conn, o smtpclient.Outcome, result
 // (RFC 5321 §3.8), and takes this message on a new one.
 func (a *attempt) leftUs(e *smtpclient.Error) bool {
 	return a.last.Reused && e.Reply.Code == 421 && e.Verb != "message" && e.Verb != "BDAT"
+}
+
+// tooMany reports whether a recipient was one more than the server takes in a transaction. Some servers say 552 (RFC 5321 §4.5.3.1.10).
+func tooMany(e *smtpclient.Error) bool {
+	if e == nil || e.Local || e.Verb != "RCPT" {
+		return false
+	}
+	enh := e.Reply.Enh
+	return (e.Reply.Code == 452 || e.Reply.Code == 552) && (enh[1] == 5 && enh[2] == 3 || enh == esmtp.Enhanced{})
 }
 
 // giveUp ends the attempt for those that no host has answered for, if there are any. If every host lacked what the message needs it fails: that will not change.

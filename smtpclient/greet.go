@@ -64,6 +64,20 @@ func (c *Conn) MaxSize() (octets int64, ok bool) {
 	return octets, ok
 }
 
+// Limit returns a limit that the server has told of (RFC 9422): "MAILMAX" transactions of a connection, "RCPTMAX" recipients of a transaction,
+// "RCPTDOMAINMAX" domains of recipients of a connection. 0: none was told.
+func (c *Conn) Limit(name string) int {
+	params, _ := c.Extension("LIMITS")
+	for limit := range strings.FieldsSeq(params) {
+		if key, value, _ := strings.Cut(limit, "="); strings.EqualFold(key, name) {
+			if n, err := strconv.Atoi(value); err == nil && n > 0 && len(value) <= 6 { // RFC 9422 §3.1
+				return n
+			}
+		}
+	}
+	return 0
+}
+
 // startTLS says STARTTLS if it is offered, and EHLO again (RFC 3207).
 func (c *Conn) startTLS() error {
 	_, offered := c.Extension("STARTTLS")

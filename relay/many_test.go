@@ -1,0 +1,79 @@
+package relay_test
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/caddy-esmtp/esmtp"
+)
+
+// A server that takes fewer recipients in a transaction than there are gets several, whether it says so beforehand (RFC 9422) or not (RFC 5321
+// §4.5.3.1.10), and on as many connections as it wants. One that takes nobody is not asked for ever.
+func TestManyRecipientsTakeSeveralTransactions(t *testing.T) {
+	const all = 7
+	limits := func(text string) func(esmtp.Reply) esmtp.Reply {
+		return func(r esmtp.Reply) esmtp.Reply {
+			r.Lines = slices.DeleteFunc(slices.Clone(r.Lines), func(line string) bool { return len(line) > 6 && line[:6] == "LIMITS" })
+			r.Lines = append(r.Lines, "LIMITS "+text)
+			return r
+		}
+	}
+	// full is said to every recipient after the first two of a transaction.
+	full := func(r esmtp.Reply) *nextHops {
+		h := new(nextHops)
+		n, messages := 0, 0
+		h.rcpt = func(esmtp.Path) esmtp.Reply {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			if h.messages > messages {
+				n, messages = 0, h.messages
+			}
+			if n++; n > 2 {
+				return r
+			}
+			return esmtp.Reply{}
+		}
+		return h
+	}
+	for name, test := range map[string]struct {
+		hop                   *nextHops
+		accepted, later       int
+		messages, connections int
+	}{
+		"told, more than enough":      {&nextHops{ehlo: limits("RCPTMAX=100")}, all, 0, 1, 1},
+		"told":                        {&nextHops{ehlo: limits("MAILMAX=50 RCPTMAX=2")}, all, 0, 4, 1},
+		"told, a message each":        {&nextHops{ehlo: limits("rcptmax=3 mailmax=1")}, all, 0, 3, 3},
+		"told nonsense":               {&nextHops{ehlo: limits("RCPTMAX=0 RCPTMAX=-1 MAILMAX=x RCPTMAX")}, all, 0, 1, 1},
+		"452 4.5.3":                   {full(esmtp.Deny(452, 4, 5, 3, "too many")), all, 0, 4, 1},
+		"552 5.5.3":                   {full(esmtp.Deny(552, 5, 5, 3, "too many")), all, 0, 4, 1},
+		"452 of another meaning":      {full(esmtp.Deny(452, 4, 2, 2, "mailbox full")), 2, all - 2, 1, 1},
+		"nobody is taken":             {&nextHops{rcpt: func(esmtp.Path) esmtp.Reply { return esmtp.Deny(452, 4, 5, 3, "too many") }}, 0, all, 0, 1},
+		"all taken, and then refused": {&nextHops{ehlo: limits("RCPTMAX=3"), eom: func(int) esmtp.Reply { return esmtp.Deny(451, 4, 3, 0, "no") }}, 0, all, 0, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			hop := test.hop.serve(t, nil, false)
+			r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+			r.Schedule.Retry = []time.Duration{time.Hour}
+			var to []string
+			for i := range all {
+				to = append(to, fmt.Sprintf("r%d@example.net", i))
+			}
+			r.put(text, item("ann@example.org", to...))
+			a := r.run(1)[0]
+			if a.Accepted != test.accepted || a.Later != test.later || a.Failed != 0 {
+				t.Errorf("got %d accepted, %d later, %d failed; want %d, %d, 0 (%s)", a.Accepted, a.Later, a.Failed, test.accepted, test.later, a.Reply)
+			}
+			got := hop.letters()
+			var took []string
+			for _, l := range got {
+				took = append(took, l.to...)
+			}
+			slices.Sort(took)
+			if len(slices.Compact(took)) != test.accepted || len(got) != test.messages || hop.connections() != test.connections {
+				t.Errorf("got %d messages on %d connections, want %d on %d: %v", len(got), hop.connections(), test.messages, test.connections, got)
+			}
+		})
+	}
+}
