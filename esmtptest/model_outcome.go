@@ -1,6 +1,10 @@
 package esmtptest
 
-import "github.com/caddy-esmtp/esmtp"
+import (
+	"slices"
+
+	"github.com/caddy-esmtp/esmtp"
+)
 
 // outcomes returns what each recipient's reply is (RFC 2033 §4.2): that of the whole message, unless it was accepted and the handler
 // set another. What it set is not always known: then it may be any failure.
@@ -56,7 +60,8 @@ func (m *Model) takeEach(each []want) (accepted, all bool) {
 	return accepted, true
 }
 
-// together is the one reply for all recipients: if they differ, 451, so that nobody loses the message.
+// together is the one reply for all recipients: if they differ, 451, so that nobody loses the message, but if all that failed have failed for good, the first of
+// those.
 func together(w want, each []want) want {
 	good := 0
 	for _, e := range each {
@@ -70,9 +75,19 @@ func together(w want, each []want) want {
 	case !w.success() || good == len(each):
 		return w
 	case good == 0:
-		return each[0]
+		return each[max(0, slices.IndexFunc(each, func(e want) bool { return e.class() == 4 }))]
+	case !slices.ContainsFunc(each, func(e want) bool { return e.class() != 2 && e.class() != 5 }):
+		return each[slices.IndexFunc(each, func(e want) bool { return e.class() == 5 })]
 	}
 	return want{codes: []int{451}, enh: esmtp.Enhanced{4, 3, 0}}
+}
+
+// class is the first digit of the code, 0 for a connection that is closed without a word.
+func (w want) class() int {
+	if len(w.codes) == 0 {
+		return 0
+	}
+	return w.codes[0] / 100
 }
 
 func (w want) success() bool { return len(w.codes) > 0 && w.codes[0]/100 == 2 }
