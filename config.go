@@ -2,7 +2,9 @@ package esmtp
 
 import (
 	"crypto/tls"
+	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"slices"
@@ -89,4 +91,12 @@ func systemHostname() string {
 		return "localhost"
 	}
 	return name
+}
+
+// checkPort refuses LMTP where the Internet looks for SMTP (RFC 2033 §5).
+func (c *config) checkPort(addr net.Addr) error {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.Port == 25 && c.lmtp {
+		return errors.New("esmtp: LMTP must not be served on port 25 (RFC 2033 §5)")
+	}
+	return nil
 }

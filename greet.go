@@ -65,7 +65,11 @@ func (s *Session) selectSettings() bool {
 	if !ok || chosen == nil || chosen == s.srv {
 		return ok
 	}
-	if err := chosen.start(); err != nil {
+	err := chosen.start()
+	if err == nil {
+		err = chosen.cfg.checkPort(s.LocalAddr())
+	}
+	if err != nil {
 		s.Logger().Error("the chosen settings are wrong", "error", err)
 		return false
 	}

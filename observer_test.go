@@ -140,6 +140,7 @@ func TestSelectedProxiesAreNotCounted(t *testing.T) {
 func TestSelectChoosesTheSettings(t *testing.T) {
 	inside := &esmtp.Server{Hostname: "inside.example", Limits: esmtp.Limits{Recipients: 1}}
 	wrong := &esmtp.Server{Hostname: "not a name"}
+	lmtp := &esmtp.Server{LMTP: true} // the tests' port is 25 (RFC 2033 §5)
 	srv := &esmtp.Server{Hostname: "mx.example.org", Select: func(s *esmtp.Session) *esmtp.Server {
 		switch s.RemoteAddr().(*net.TCPAddr).IP.String() {
 		case "10.0.0.1":
@@ -148,6 +149,8 @@ func TestSelectChoosesTheSettings(t *testing.T) {
 			return wrong
 		case "10.0.0.3":
 			panic("no")
+		case "10.0.0.4":
+			return lmtp
 		}
 		return nil
 	}}
@@ -157,6 +160,7 @@ func TestSelectChoosesTheSettings(t *testing.T) {
 	s.DialFrom(tcpAddr("192.0.2.1")).Run("S: 220 mx.example.org *\nC: QUIT\nS: 221 *\nclose\nleave")
 	s.DialFrom(tcpAddr("10.0.0.2")).Run("S: 421 *\nclose\nleave")
 	s.DialFrom(tcpAddr("10.0.0.3")).Run("S: 421 *\nclose\nleave")
+	s.DialFrom(tcpAddr("10.0.0.4")).Run("S: 421 *\nclose\nleave")
 }
 
 func TestSessionInfoShowsTheEnvelope(t *testing.T) {

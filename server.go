@@ -160,9 +160,9 @@ func (srv *Server) Serve(l net.Listener) error {
 		l.Close()
 		return err
 	}
-	if addr, ok := l.Addr().(*net.TCPAddr); ok && addr.Port == 25 && srv.cfg.lmtp {
+	if err := srv.cfg.checkPort(l.Addr()); err != nil {
 		l.Close()
-		return errors.New("esmtp: LMTP must not be served on port 25 (RFC 2033 §5)")
+		return err
 	}
 	if !srv.track(l) {
 		l.Close()
