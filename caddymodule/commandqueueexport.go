@@ -17,19 +17,26 @@ import (
 func queueExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export <id>...",
-		Short: "Writes messages as .eml",
+		Short: "Writes messages as .eml, or envelopes and messages as batch SMTP",
 		Long: `
 Writes the message of an item as it came, octet for octet: to the standard output,
 or with --dir into a file <id>.eml of that folder, which any number of items can be
 written to. Files that are there already are left alone, and are an error.
+
+--batch
+    Writes any number of items to the standard output as batch SMTP (RFC 2442):
+    their messages, senders, and the recipients that remain. "caddy esmtp inject"
+    hands that to a mail server. The items stay where they are.
 `,
 		Example: `  caddy esmtp queue export 1jkyh0w3ebb3g >message.eml
-  caddy esmtp queue export --state quarantined --dir /tmp/quarantine`,
+  caddy esmtp queue export --state quarantined --dir /tmp/quarantine
+  caddy esmtp queue export --state queued --batch >queue.bsmtp`,
 	}
 	client := newQueueClient(cmd)
 	client.spoolFlag(cmd)
 	query := itemFlags(cmd)
 	dir := cmd.Flags().String("dir", "", "Write files into this folder")
+	batch := cmd.Flags().Bool("batch", false, "Write batch SMTP")
 	cmd.RunE = func(cmd *cobra.Command, ids []string) error {
 		cmd.SilenceUsage = true
 		filter := query()
@@ -38,7 +45,9 @@ written to. Files that are there already are left alone, and are an error.
 			return errors.New("esmtp queue export: takes ids or flags that choose items, not both")
 		case len(ids) == 0 && len(filter) == 0:
 			return errors.New("esmtp queue export: which items? Give their ids, --state or another flag")
-		case len(ids) != 1 && *dir == "":
+		case *batch && *dir != "":
+			return errors.New("esmtp queue export: --batch writes to the standard output, --dir into files: take one of them")
+		case len(ids) != 1 && *dir == "" && !*batch:
 			return errors.New("esmtp queue export: where to? --dir names a folder for the files")
 		}
 		source, err := client.open(cmd.Context())
@@ -46,7 +55,7 @@ written to. Files that are there already are left alone, and are an error.
 			return err
 		}
 		defer source.close()
-		if *dir == "" {
+		if *dir == "" && !*batch {
 			return exportTo(source, ids[0], cmd.OutOrStdout())
 		}
 		if len(ids) == 0 {
@@ -58,6 +67,9 @@ written to. Files that are there already are left alone, and are an error.
 			}); err != nil {
 				return err
 			}
+		}
+		if *batch {
+			return exportBatch(source, ids, cmd.OutOrStdout())
 		}
 		var errs []error
 		for _, id := range ids {
