@@ -184,9 +184,16 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 // holdExpire is how long a message that was held is tried, from its release on.
 const holdExpire = 5 * 24 * time.Hour
 
-// origin is where the message came from.
+// origin is where the message came from: if a filter has passed it on, and we believe it, before that.
 func origin(s *esmtp.Session) spool.Origin {
 	o := spool.Origin{Session: s.ID(), Transaction: s.Transaction().ID(), Helo: s.HELO(), User: s.User(), Protocol: s.Protocol()}
+	if f := s.Forwarded(); f.Given {
+		o.Name, o.Helo, o.Protocol, o.Port = f.Name, f.HELO, f.Proto, int(f.Port)
+		if f.Addr.IsValid() {
+			o.Client = f.Addr.String()
+		}
+		return o
+	}
 	o.Name, _ = s.RemoteName()
 	if tcp, ok := s.RemoteAddr().(*net.TCPAddr); ok {
 		if addr, ok := netip.AddrFromSlice(tcp.IP); ok {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func newRig(t *testing.T) *rig {
 func (r *rig) run(script string) {
 	r.t.Helper()
 	srv := &esmtp.Server{
-		Hostname: "mx.example.org", LMTP: r.lmtp, AllowInsecureAuth: true,
+		Hostname: "mx.example.org", LMTP: r.lmtp, AllowInsecureAuth: true, TrustXFORWARD: []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")},
 		NewHandler: esmtp.Stack(func(_ *esmtp.Session, next esmtp.Handler) esmtp.Handler {
 			a := r.above
 			a.Handler = next
@@ -147,6 +148,19 @@ func TestQueuesAnItemForEachDestination(t *testing.T) {
 	}
 	if it.Origin.Helo != "client.example" || it.Origin.Protocol != "ESMTP" || it.Origin.Session == "" || !strings.HasPrefix(it.Origin.Transaction, it.Origin.Session) || it.Needs != 0 {
 		t.Errorf("got %+v", it)
+	}
+}
+
+// Of a message that a filter has passed on it is kept where the filter had it from.
+func TestOriginIsWhatXFORWARDSays(t *testing.T) {
+	r := newRig(t)
+	r.run(hello + "C: XFORWARD NAME=client.example ADDR=203.0.113.7 PORT=4711 HELO=first.example PROTO=ESMTPS IDENT=abc SOURCE=REMOTE\nS: 250 *\n" +
+		"C: MAIL FROM:<ann@example.org>\nS: 250 *\nC: RCPT TO:<bob@example.net>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
+	it, _ := r.first()
+	o := it.Origin
+	o.Session, o.Transaction = "", ""
+	if want := (spool.Origin{Client: "203.0.113.7", Port: 4711, Name: "client.example", Helo: "first.example", Protocol: "ESMTPS"}); o != want || it.Origin.Session == "" {
+		t.Errorf("got %+v, want %+v", it.Origin, want)
 	}
 }
 
