@@ -183,12 +183,14 @@ func (a *AdminAPI) serveQueue(w http.ResponseWriter, r *http.Request) error {
 		return resource{"GET": {func(w http.ResponseWriter, r *http.Request, query url.Values) error {
 			return a.streamQueueEvents(w, r, q, query)
 		}, queueEventParams}}.ServeHTTP(w, r)
+	case path[1] == "hops":
+		return resource{"GET": {q.showHops, []string{"redact"}}}.ServeHTTP(w, r)
 	case path[1] == "check":
 		return resource{"POST": {q.check, nil}}.ServeHTTP(w, r)
 	case path[1] == "concurrency":
 		return resource{"POST": {q.setConcurrency, nil}}.ServeHTTP(w, r)
 	}
-	return apiError(http.StatusNotFound, "esmtp: a queue has /items, /events, /check and /concurrency, not /%s", strings.Join(path[1:], "/"))
+	return apiError(http.StatusNotFound, "esmtp: a queue has /items, /hops, /events, /check and /concurrency, not /%s", strings.Join(path[1:], "/"))
 }
 
 // show is GET /esmtp/queues/{name}.
