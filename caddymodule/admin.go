@@ -39,6 +39,7 @@ func init() {
 //	GET    /esmtp/queues/{name}/items/{id}/message     its message
 //	POST   /esmtp/queues/{name}/items/{id}/{move}      freeze, thaw, send, remove, recover or release
 //	POST   /esmtp/queues/{name}/items/{move}           the same for all that a filter names
+//	GET    /esmtp/queues/{name}/hops                   how the next hops stand
 //	POST   /esmtp/queues/{name}/concurrency            how many deliveries are made at a time
 //	POST   /esmtp/queues/{name}/check                  compares items and bodies
 //	GET    /esmtp/queues/{name}/events                 server-sent events of items and attempts

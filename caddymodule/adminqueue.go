@@ -10,7 +10,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -184,12 +183,14 @@ func (a *AdminAPI) serveQueue(w http.ResponseWriter, r *http.Request) error {
 		return resource{"GET": {func(w http.ResponseWriter, r *http.Request, query url.Values) error {
 			return a.streamQueueEvents(w, r, q, query)
 		}, queueEventParams}}.ServeHTTP(w, r)
+	case path[1] == "hops":
+		return resource{"GET": {q.showHops, []string{"redact"}}}.ServeHTTP(w, r)
 	case path[1] == "check":
 		return resource{"POST": {q.check, nil}}.ServeHTTP(w, r)
 	case path[1] == "concurrency":
 		return resource{"POST": {q.setConcurrency, nil}}.ServeHTTP(w, r)
 	}
-	return apiError(http.StatusNotFound, "esmtp: a queue has /items, /events, /check and /concurrency, not /%s", strings.Join(path[1:], "/"))
+	return apiError(http.StatusNotFound, "esmtp: a queue has /items, /hops, /events, /check and /concurrency, not /%s", strings.Join(path[1:], "/"))
 }
 
 // show is GET /esmtp/queues/{name}.
@@ -225,38 +226,6 @@ func (q *liveQueue) setConcurrency(w http.ResponseWriter, r *http.Request, _ url
 	q.relays[0].SetConcurrency(order.Concurrency)
 	active, limit := q.activity()
 	return writeJSON(w, http.StatusOK, map[string]int{"active": active, "concurrency": limit})
-}
-
-// checkView is what a check found.
-type checkView struct {
-	Items   int64      `json:"items"`   // looked at
-	Damaged []spool.ID `json:"damaged"` // set aside
-	Orphans int        `json:"orphans"` // bodies that were nobody's, deleted
-}
-
-// checkSpool reads a whole spool.
-func checkSpool(ctx context.Context, s spool.Spool) (checkView, error) {
-	report, err := s.Check(ctx)
-	return checkView{report.Items, append([]spool.ID{}, report.Damaged...), report.Orphans}, err
-}
-
-// checking is held while a spool is being checked: that reads all of it.
-var checking sync.Mutex
-
-// check is POST /esmtp/queues/{name}/check.
-func (q *liveQueue) check(w http.ResponseWriter, r *http.Request, _ url.Values) error {
-	if err := readOrder(w, r, new(struct{})); err != nil {
-		return err
-	}
-	if !checking.TryLock() {
-		return apiError(http.StatusConflict, "esmtp: a spool is being checked already")
-	}
-	defer checking.Unlock()
-	view, err := checkSpool(r.Context(), q.live.shared)
-	if err != nil {
-		return spoolError(err)
-	}
-	return writeJSON(w, http.StatusOK, view)
 }
 
 // maxOrder is the size of what can be said about a move: release with many recipients.

@@ -43,7 +43,7 @@ show, export, stats and check can read a spool by --spool.
   caddy esmtp queue release 1jkyh0w3ebb3g --to postmaster@example.org`,
 	}
 	cmd.AddCommand(queueListCommand(), queueShowCommand(), queueExportCommand(), queueStatsCommand(), queueCheckCommand(), queueEventsCommand(),
-		queueConcurrencyCommand())
+		queueHopsCommand(), queueConcurrencyCommand())
 	cmd.AddCommand(queueMoveCommands()...)
 	return cmd
 }

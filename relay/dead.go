@@ -70,6 +70,20 @@ func (d *deadHops) found(hop route.Hop, answered bool, took time.Duration, now t
 	d.hops[hop] = deadHop{now.Add(span), span}
 }
 
+// note writes down until when hops are left alone. One whose time is over is not: the next attempt tries it.
+func (d *deadHops) note(table hopTable, now time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for hop, h := range d.hops {
+		if !now.Before(h.until) {
+			continue
+		}
+		if status := table.at(hop); status.SilentUntil.Before(h.until) {
+			status.SilentUntil = h.until
+		}
+	}
+}
+
 // forget makes room, whoever it hits: a hop that is forgotten is found again.
 func (d *deadHops) forget() {
 	n := 0

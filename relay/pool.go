@@ -145,6 +145,15 @@ func (p *pool) close() {
 	p.quits.Wait()
 }
 
+// note writes down how many connections to each hop are idle.
+func (p *pool) note(table hopTable) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for key, list := range p.idle {
+		table.at(key.hop).Idle += len(list)
+	}
+}
+
 // reader keeps the error of a body: whether it was the disk or the next hop that failed.
 type reader struct {
 	io.ReadSeekCloser

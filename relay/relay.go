@@ -10,8 +10,8 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, send.go sends over connections, http.go posts to programs on
-// the web, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
+// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, and hops.go tells all that to people. send.go sends over
+// connections, http.go posts to programs on the web, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
 
@@ -95,6 +95,7 @@ type Relay struct {
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
 	begin   sync.Once
+	ending  atomic.Bool // Run begins no more attempts
 	pool    pool
 	dead    deadHops
 	slots   slots

@@ -54,6 +54,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			r.wait(ctx, ready, r.Spool.NextDue())
 		}
 	}
+	r.ending.Store(true)
 	r.pool.close()
 	return nil
 }

@@ -36,6 +36,8 @@ func (s *slots) enter(ctx context.Context, hop route.Hop, n int) bool {
 	case h.taken <- struct{}{}:
 		return true
 	case <-ctx.Done():
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		s.forget(hop, h)
 		return false
 	}
@@ -43,17 +45,27 @@ func (s *slots) enter(ctx context.Context, hop route.Hop, n int) bool {
 
 func (s *slots) leave(hop route.Hop) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	h := s.hops[hop]
-	s.mu.Unlock()
-	<-h.taken
+	<-h.taken // never blocks, as one of them is ours; with the lock held, so that who leaves isn't counted as waiting
 	s.forget(hop, h)
 }
 
-// forget lets a hop go that nobody uses any more.
+// forget lets a hop go that nobody uses any more. It is called with the lock held.
 func (s *slots) forget(hop route.Hop, h *slot) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if h.users--; h.users == 0 {
 		delete(s.hops, hop)
+	}
+}
+
+// note writes down how many attempts are at each hop, and how many wait.
+func (s *slots) note(table hopTable) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for hop, h := range s.hops {
+		status := table.at(hop)
+		taken := len(h.taken)
+		status.Active += taken
+		status.Waiting += h.users - taken
 	}
 }
