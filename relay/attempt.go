@@ -198,7 +198,7 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	level = a.r.least(hop, level)
 	key := poolKey{hop, level, a.requireTLS()}
 	a.last.Hop = hop.String()
-	if !a.r.slots.enter(ctx, hop, a.r.PerRoute) {
+	if !a.r.enter(ctx, hop) {
 		return
 	}
 	defer a.r.slots.leave(hop)

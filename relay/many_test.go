@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay/route"
 )
 
 // A server that takes fewer recipients in a transaction than there are gets several, whether it says so beforehand (RFC 9422) or not (RFC 5321
@@ -76,4 +77,45 @@ func TestManyRecipientsTakeSeveralTransactions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Mail for many domains that waits for one busy hop doesn't hold up that for others.
+func TestABusyHopHoldsUpNobodyElse(t *testing.T) {
+	release := make(chan struct{})
+	busy := (&nextHops{eom: func(int) esmtp.Reply { <-release; return esmtp.Reply{} }}).serve(t, nil, false)
+	other := new(nextHops).serve(t, nil, false)
+	r := newRig(t, nil, nil)
+	hop := func(addr string) route.Hop {
+		h, err := route.ParseHop(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return h
+	}
+	table, err := route.NewTable([]route.Rule{{Domain: "other.example", Hops: []route.Hop{hop(other.addr)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Table, r.NextHops, r.Concurrency, r.PerRoute = table, []route.Hop{hop(busy.addr)}, 4, 2
+	for i := range 20 {
+		r.put(text, item("ann@example.org", fmt.Sprintf("bob@d%d.example", i)))
+	}
+	for i := range 3 {
+		r.put(text, item("ann@example.org", fmt.Sprintf("bob%d@other.example", i)))
+	}
+	released := make(chan struct{})
+	go func() {
+		defer close(released)
+		for deadline := time.Now().Add(20 * time.Second); len(other.letters()) < 3 && time.Now().Before(deadline); {
+			time.Sleep(time.Millisecond)
+		}
+		if n := len(other.letters()); n != 3 || r.Active() > 4 {
+			t.Errorf("%d messages have passed the busy hop, want 3; %d attempts", n, r.Active())
+		}
+		close(release)
+	}()
+	if list := r.run(23); len(list) != 23 || len(busy.letters()) != 20 {
+		t.Errorf("got %d attempts, %d messages", len(list), len(busy.letters()))
+	}
+	<-released
 }

@@ -99,8 +99,7 @@ type Relay struct {
 	pool    pool
 	dead    deadHops
 	slots   slots
-	active  atomic.Int64
-	limit   atomic.Int64 // of active, as SetConcurrency has set it
+	places  places
 	freed   chan struct{}
 	cut     chan struct{} // closed by CutOff
 	cutOnce sync.Once
@@ -191,7 +190,7 @@ func (r *Relay) prepare() {
 		if r.StopTime <= 0 {
 			r.StopTime = defaultStopTime
 		}
-		r.limit.CompareAndSwap(0, int64(r.Concurrency))
+		r.places.set(r.Concurrency)
 		r.freed = make(chan struct{}, 1)
 		r.cut = make(chan struct{})
 		r.Schedule = r.Schedule.resolve()
@@ -208,14 +207,15 @@ func (r *Relay) prepare() {
 // SetConcurrency changes how many attempts are made at a time, at least 1. Any goroutine may call it, once the fields are set.
 func (r *Relay) SetConcurrency(n int) {
 	r.prepare()
-	r.limit.Store(int64(max(n, 1)))
+	r.places.set(max(n, 1))
 	r.wake()
 }
 
 // Limit returns how many attempts are made at a time at most. Any goroutine may call it.
 func (r *Relay) Limit() int {
 	r.prepare()
-	return int(r.limit.Load())
+	_, limit := r.places.inUse()
+	return limit
 }
 
 // CutOff ends the attempts that are being made, once Run has been told to end: the process has no time to wait for them. Any goroutine may call it.
@@ -224,5 +224,8 @@ func (r *Relay) CutOff() {
 	r.cutOnce.Do(func() { close(r.cut) })
 }
 
-// Active returns how many attempts are being made. Any goroutine may call it.
-func (r *Relay) Active() int { return int(r.active.Load()) }
+// Active returns how many attempts are being made; those that wait for their turn at a busy hop are not among them. Any goroutine may call it.
+func (r *Relay) Active() int {
+	taken, _ := r.places.inUse()
+	return taken
+}

@@ -47,7 +47,7 @@ func (r *Relay) Run(ctx context.Context) error {
 			continue
 		}
 		for _, item := range items {
-			r.active.Add(1)
+			r.places.take()
 			running.Go(func() { r.work(work, item) })
 		}
 		if len(items) == 0 {
@@ -61,7 +61,7 @@ func (r *Relay) Run(ctx context.Context) error {
 
 // lease takes as many items as there is room for.
 func (r *Relay) lease(ctx context.Context) ([]*spool.Item, error) {
-	free := int(r.limit.Load() - r.active.Load())
+	free := r.places.free()
 	if free <= 0 {
 		return nil, nil
 	}
@@ -71,7 +71,7 @@ func (r *Relay) lease(ctx context.Context) ([]*spool.Item, error) {
 // wait returns when there may be something to do: the spool has something new, an attempt is over, or an item becomes due.
 func (r *Relay) wait(ctx context.Context, ready <-chan struct{}, due time.Time) {
 	var timer <-chan time.Time
-	if full := r.active.Load() >= r.limit.Load(); !due.IsZero() && !full {
+	if full := r.places.free() <= 0; !due.IsZero() && !full {
 		t := time.NewTimer(max(time.Until(due), time.Millisecond))
 		defer t.Stop()
 		timer = t.C
@@ -97,7 +97,7 @@ func (r *Relay) wake() {
 // work makes one attempt, and settles it.
 func (r *Relay) work(ctx context.Context, item *spool.Item) {
 	defer func() {
-		r.active.Add(-1)
+		r.places.leave()
 		r.wake()
 	}()
 	defer func() {

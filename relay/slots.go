@@ -21,17 +21,7 @@ type slot struct {
 
 // enter waits for one of n slots. It reports false if ctx ends first. Whoever has entered must leave.
 func (s *slots) enter(ctx context.Context, hop route.Hop, n int) bool {
-	s.mu.Lock()
-	if s.hops == nil {
-		s.hops = make(map[route.Hop]*slot)
-	}
-	h := s.hops[hop]
-	if h == nil {
-		h = &slot{taken: make(chan struct{}, n)}
-		s.hops[hop] = h
-	}
-	h.users++
-	s.mu.Unlock()
+	h := s.use(hop, n)
 	select {
 	case h.taken <- struct{}{}:
 		return true
@@ -41,6 +31,36 @@ func (s *slots) enter(ctx context.Context, hop route.Hop, n int) bool {
 		s.forget(hop, h)
 		return false
 	}
+}
+
+// tryEnter enters if that can be had without waiting.
+func (s *slots) tryEnter(hop route.Hop, n int) bool {
+	h := s.use(hop, n)
+	select {
+	case h.taken <- struct{}{}:
+		return true
+	default:
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.forget(hop, h)
+		return false
+	}
+}
+
+// use finds the slots of a hop, which forget forgets.
+func (s *slots) use(hop route.Hop, n int) *slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hops == nil {
+		s.hops = make(map[route.Hop]*slot)
+	}
+	h := s.hops[hop]
+	if h == nil {
+		h = &slot{taken: make(chan struct{}, n)}
+		s.hops[hop] = h
+	}
+	h.users++
+	return h
 }
 
 func (s *slots) leave(hop route.Hop) {
