@@ -105,10 +105,8 @@ const (
 
 // newQueueView looks at a spool.
 func newQueueView(ctx context.Context, s spool.Spool, where string, routes int) (queueView, error) {
-	view := queueView{Kind: "sqlite", Spool: where}
-	if u, err := url.Parse(where); err == nil && strings.HasPrefix(u.Scheme, "postgres") { // its query can have a password, too
-		view.Kind, view.Spool = "postgres", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
-	}
+	var view queueView
+	view.Kind, view.Spool = shownSpool(where)
 	stats, err := s.Stats(ctx, routes)
 	if err != nil {
 		return view, err
@@ -118,6 +116,14 @@ func newQueueView(ctx context.Context, s spool.Spool, where string, routes int) 
 		view.Routes = []spool.RouteStats{}
 	}
 	return view, nil
+}
+
+// shownSpool is where a spool is, without a password.
+func shownSpool(where string) (kind, shown string) {
+	if u, err := url.Parse(where); err == nil && strings.HasPrefix(u.Scheme, "postgres") { // its query can have one, too
+		return "postgres", (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}).String()
+	}
+	return "sqlite", where
 }
 
 func (q *liveQueue) view(ctx context.Context, routes int) (queueView, error) {

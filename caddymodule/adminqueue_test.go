@@ -140,10 +140,10 @@ func TestAdminShowsASpoolOnce(t *testing.T) {
 	session := dial(t, a.rig.in)
 	session.Expect("220 *")
 	other := filepath.Join(tempDir(t), "spool")
-	a.load(a.rig.block(a.rig.hop(), "") + "queue zwei {\nspool " + a.rig.spool + "\n}\nqueue other {\nspool " + other + "\n}\n")
+	a.load("queue zwei {\nspool " + a.rig.spool + "\n}\nqueue other {\nspool " + other + "\n}\n")
 	var got struct{ Queues []queueView }
 	a.get("GET", "/esmtp/queues", &got)
-	if q := got.Queues; len(q) != 2 || q[0].Name != "default" || fmt.Sprint(q[0].Also) != "[zwei]" || q[1].Name != "other" || q[0].Draining {
+	if q := got.Queues; len(q) != 2 || q[0].Name != "other" || q[1].Name != "zwei" || fmt.Sprint(q[1].Also) != "[default]" || q[1].Draining {
 		t.Errorf("got %+v", q)
 	}
 	a.load("queue other {\nspool " + other + "\n}\n")

@@ -191,6 +191,12 @@ func (set *queueSet) add(name string, q *Queue) error {
 	if err := q.provision(); err != nil {
 		return fmt.Errorf("queue %s: %w", name, err)
 	}
+	for other := range set.queues { // an item doesn't know its queue: it would be sent as either of them is set
+		if set.queues[other].url == q.url {
+			_, shown := shownSpool(q.url)
+			return fmt.Errorf("queue %s: queue %s has the spool %s already: give each its own, or have one queue", name, other, shown)
+		}
+	}
 	set.queues[name] = q
 	return nil
 }
@@ -224,6 +230,8 @@ func (q *Queue) provision() error {
 	repl := caddy.NewReplacer()
 	if q.url = repl.ReplaceKnown(q.Spool, ""); q.url == "" {
 		q.url = filepath.Join(caddy.AppDataDir(), "esmtp", q.name)
+	} else if !strings.Contains(q.url, "://") {
+		q.url = filepath.Clean(q.url)
 	}
 	for i := range q.Logins {
 		q.Logins[i].Password = repl.ReplaceKnown(q.Logins[i].Password, "")

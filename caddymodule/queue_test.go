@@ -211,6 +211,7 @@ func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
 		"queue {\nnext_hop ann@host\n}":                                  "has a user and no password: want login",
 		"queue {\nroute example.org ann@host\n}":                         "route example.org: next hop smtp://ann@host:25 has a user and no password: want login",
 		":2525 {\nqueue ann@host\n}":                                     "has a user and no password: want login",
+		"queue a {\nspool /x/y\n}\nqueue b {\nspool /x//y/\n}":           "queue b: queue a has the spool /x/y already: give each its own, or have one queue",
 		"queue {\nlogin ann@other secret\n}\n:2525 {\nqueue ann@host\n}": "has a user and no password: want login",
 	} {
 		config, err := adapt("{\n" + private + "esmtp {\n" + block + "\n}\n}\n")
