@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mail goes through us between servers that others have made, and comes out octet for octet.
 
-client -> us -> Postfix, which keeps it, and client -> Postfix -> us -> Dovecot by LMTP. Both are instances of their own, with all
+client -> us -> Postfix, which keeps it, by our queue and while the client waits, and client -> Postfix -> us -> Dovecot by LMTP. Both are instances of their own, with all
 that they have in a temporary folder. It needs root, as they do.
 """
 import email
@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import smtplib
+import ssl
 import subprocess
 import sys
 import time
@@ -50,6 +51,21 @@ CADDYFILE = """{{
 		{host}:{us_login} {{
 			hostname relay.example
 			queue ann@{host}:{login}
+		}}
+		{host}:{us_front} {{
+			hostname relay.example
+			tls internal
+			auth {{
+				dovecot {folder}/auth
+			}}
+			relay {host}:{front} {{
+				forward xclient
+			}}
+		}}
+		{host}:{us_boxes} {{
+			hostname relay.example
+			recipients *@boxes.example
+			lmtp unix/{folder}/lmtp
 		}}
 		{host}:{us_sink} {{
 			hostname relay.example
@@ -181,6 +197,27 @@ def with_login(us_login, box, postfix, caddy):
     check("no password is in the log", "secret" not in caddy.log())
 
 
+def as_front_door(us_front, box, postfix, caddy):
+    """Users log in to us, by what Dovecot knows; Postfix, which hears of it by XCLIENT, has the last word while the client waits."""
+    tls = ssl._create_unverified_context()
+    with smtplib.SMTP(HOST, us_front, "client.example", timeout=60) as c:
+        c.starttls(context=tls)
+        c.ehlo()
+        c.mail(SENDER)
+        code, text = c.rcpt("bob@dest.example")
+        check("without a login Postfix's refusal is the client's", code == 554 and b"Access denied" in text, (code, text))
+    with smtplib.SMTP(HOST, us_front, "client.example", timeout=60) as c:
+        c.starttls(context=tls)
+        c.login("ann", "secret")
+        for name in BODIES:
+            refused = c.sendmail(SENDER, "bob@dest.example", message(name), ["BODY=8BITMIME"])
+            check("front door: the client gets 250", not refused, refused)
+            trace, content = split_trace(box.take("front door, " + name)[0])
+            check(f"front door, {name}: octet for octet", content == message(name) and len(trace[b"received"]) == 2, (trace, content[:2000]))
+    check("Postfix has heard from us who had logged in", re.search(r"front/smtpd\[.*sasl_username=ann", postfix.log()), postfix.log()[-2000:])
+    check("no password is in the log", "secret" not in caddy.log())
+
+
 def with_xforward(postfix):
     check("Postfix has heard from us who the client was", "orig_client=" in postfix.log(), postfix.log()[-2000:])
 
@@ -220,6 +257,7 @@ def run(caddy, postfix, policy, ports, box, boxes, folder):
     us = ports["us"]
     octet_for_octet(us, "bob@dest.example", box, 2)
     octet_for_octet(postfix.port, "bob@boxes.example", boxes, 3)
+    octet_for_octet(ports["us_boxes"], "bob@boxes.example", boxes, 2)
     with_tls(caddy, postfix)
     with_bounce(us, box)
     with_success(us, postfix.port, box, boxes)
@@ -227,13 +265,14 @@ def run(caddy, postfix, policy, ports, box, boxes, folder):
     with_greylisting(us, box, policy)
     with_xforward(postfix)
     with_login(ports["us_login"], box, postfix, caddy)
+    as_front_door(ports["us_front"], box, postfix, caddy)
     with_swaks(ports["us_lmtp"], box)
     with_smtp_source(ports["us_sink"], ports["sink"], folder)
 
 
 def main():
     folder, policy = work_folder("peers"), Policy()
-    ports = free_ports("us", "us_lmtp", "us_login", "us_sink", "postfix", "login", "sink")
+    ports = free_ports("us", "us_lmtp", "us_login", "us_front", "us_boxes", "us_sink", "postfix", "login", "front", "sink")
     values = dict(ports, host=HOST, folder=folder, policy=policy.port, uid=65534, gid=65534)
     postfix = Postfix(folder, values)
     postfix.port = ports["postfix"]

@@ -54,6 +54,8 @@ smtpd_peername_lookup = no
 MASTER_CF = """{host}:{postfix} inet n - n - - smtpd
 {host}:{login} inet n - n - - smtpd -o syslog_name=login -o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes
   -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
+{host}:{front} inet n - n - - smtpd -o syslog_name=front -o smtpd_authorized_xclient_hosts=127.0.0.0/8 -o smtpd_sasl_auth_enable=yes
+  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
 qmgr unix n - n 300 1 qmgr
@@ -110,7 +112,7 @@ service lmtp {{
 
 class Postfix:
     """Keeps mail for dest.example and back.example in the maildir mail/all, and hands that for boxes.example to us. On its port login
-    it is for those who log in."""
+    it is for those who log in, on its port front for those of whom we say that they have."""
 
     def __init__(self, folder, values):
         self.folder, self.etc = folder, os.path.join(folder, "etc")
