@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
@@ -75,6 +76,7 @@ func (set *queueSet) deliver() error {
 		if err != nil {
 			return err // it was checked before
 		}
+		q.live.shared.Keep(time.Duration(q.KeepRemoved), time.Duration(q.KeepQuarantined)) // an earlier config may have opened it
 		r.Spool, r.Observer = q.live.shared, q.observer()
 		ctx, stop := context.WithCancel(context.Background())
 		q.live.relay, q.live.stop, q.live.done = r, stop, make(chan struct{})

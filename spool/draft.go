@@ -181,7 +181,7 @@ func (s *store) fit(it *Item) error {
 			it.Due = time.Now()
 		}
 	case Quarantined:
-		it.Due = time.Now().Add(s.opt.KeepQuarantined)
+		it.Due = s.quarantinedUntil()
 	case Frozen:
 		it.Due = time.Time{}
 	default:

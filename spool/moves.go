@@ -48,7 +48,7 @@ func (s *store) SendNow(ctx context.Context, o SendNow, ids ...ID) error {
 // Remove implements [Spool].
 func (s *store) Remove(ctx context.Context, ids ...ID) error {
 	return s.move(ctx, ids, move{"remove", []State{Frozen, Quarantined, Damaged}, EventRemoved, func(it *Item) error {
-		it.State, it.Due = Removed, time.Now().Add(s.opt.KeepRemoved)
+		it.State, it.Due = Removed, s.removedUntil()
 		return nil
 	}})
 }
@@ -138,7 +138,7 @@ func (s *store) moveOne(ctx context.Context, t *tx, id ID, claimed bool, m move)
 		if m.name != "remove" {
 			return nil, refusal{damage}
 		}
-		_, err := t.exec(ctx, "UPDATE spool_item SET state = ?, due = ? WHERE id = ?", int64(Removed), time.Now().Add(s.opt.KeepRemoved).UnixMilli(), int64(id))
+		_, err := t.exec(ctx, "UPDATE spool_item SET state = ?, due = ? WHERE id = ?", int64(Removed), s.removedUntil().UnixMilli(), int64(id))
 		return it, err
 	}
 	if err := m.change(it); err != nil {

@@ -227,6 +227,45 @@ func TestEventsTellWhatHappened(t *testing.T) {
 	})
 }
 
+// For how long things are kept can be changed while the spool is open; what is kept already keeps its time.
+func TestKeepHoldsFromThenOn(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, &Options{KeepRemoved: time.Hour, KeepQuarantined: 2 * time.Hour})
+		ctx := t.Context()
+		quarantined := func() time.Duration {
+			it := newItem("example.net", 1)
+			it.State = Quarantined
+			it, err := s.Get(ctx, put(t, s, "x", it)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Until(it.Due).Round(time.Minute)
+		}
+		removed := func() time.Duration {
+			it := newItem("example.net", 1)
+			it.State = Frozen
+			id := put(t, s, "x", it)[0]
+			it, err := s.Get(ctx, id)
+			if err = errors.Join(err, s.Remove(ctx, id)); err == nil {
+				it, err = s.Get(ctx, id)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return time.Until(it.Due).Round(time.Minute)
+		}
+		check := func(wantRemoved, wantQuarantined time.Duration) {
+			t.Helper()
+			if r, q := removed(), quarantined(); r != wantRemoved || q != wantQuarantined {
+				t.Errorf("kept for %v and %v, want %v and %v", r, q, wantRemoved, wantQuarantined)
+			}
+		}
+		check(time.Hour, 2*time.Hour)
+		s.Keep(3*time.Hour, 0)
+		check(3*time.Hour, 30*24*time.Hour)
+	})
+}
+
 // Who asks for a new try can give the item time for it, but never takes time away; each item that can't be moved has an error of its own.
 func TestSendNowGivesTimeAndMovesNameTheirItems(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {

@@ -102,6 +102,9 @@ type Spool interface {
 	// Release sends a quarantined item, due now, after the edit, which may be nil; see [Item] for what it may set.
 	Release(ctx context.Context, id ID, edit func(*Item)) error
 
+	// Keep changes for how long items are kept from now on that are removed, or quarantined; see [Options]. Those that are, keep the time they have.
+	Keep(removed, quarantined time.Duration)
+
 	// Close waits for what is being written, gives back what is on lease, and closes the database. The leases of a process that dies
 	// come back with SQLite at the next Open, with PostgreSQL when they end.
 	Close() error

@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -28,6 +29,8 @@ type store struct {
 	closed  bool
 	wg      sync.WaitGroup // writers and the like
 	stop    chan struct{}  // closed by Close
+
+	keepRemoved, keepQuarantined atomic.Int64 // nanoseconds
 
 	full   atomic.Bool // the disk is
 	drafts drafts
@@ -130,8 +133,7 @@ func open(ctx context.Context, url string, o *Options) (*store, error) {
 		s.opt = *o
 	}
 	setDefault(&s.opt.Logger, slog.Default())
-	setDefault(&s.opt.KeepRemoved, 7*24*time.Hour)
-	setDefault(&s.opt.KeepQuarantined, 30*24*time.Hour)
+	s.Keep(s.opt.KeepRemoved, s.opt.KeepQuarantined)
 	setDefault(&s.opt.reserve, 16<<20)
 	s.log = s.opt.Logger
 	var err error
@@ -158,6 +160,18 @@ func open(ctx context.Context, url string, o *Options) (*store, error) {
 		return nil, fmt.Errorf("spool: %w", err)
 	}
 	return s, nil
+}
+
+// Keep implements [Spool].
+func (s *store) Keep(removed, quarantined time.Duration) {
+	s.keepRemoved.Store(int64(cmp.Or(removed, 7*24*time.Hour)))
+	s.keepQuarantined.Store(int64(cmp.Or(quarantined, 30*24*time.Hour)))
+}
+
+// removedUntil is when an item goes for good that is removed now, quarantinedUntil the same of one that is quarantined.
+func (s *store) removedUntil() time.Time { return time.Now().Add(time.Duration(s.keepRemoved.Load())) }
+func (s *store) quarantinedUntil() time.Time {
+	return time.Now().Add(time.Duration(s.keepQuarantined.Load()))
 }
 
 // redact hides what may be a password.
