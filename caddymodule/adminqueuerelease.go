@@ -10,6 +10,7 @@ import (
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/spool"
+	"github.com/caddy-esmtp/esmtp/wrap"
 )
 
 // releaseOrder is the body of a release. What is nil is left as it was.
@@ -17,6 +18,9 @@ type releaseOrder struct {
 	Sender     *string  `json:"sender,omitempty"` // "" is the null sender
 	Recipients []string `json:"recipients,omitempty"`
 	NextHops   []string `json:"next_hops"` // none: the mail exchangers, or as the queue is set
+
+	Wrap   bool   `json:"wrap,omitempty"`   // as an attachment of a message that says why it was held
+	Reason string `json:"reason,omitempty"` // which that says, instead of the item's
 }
 
 func prepareRelease(q *liveQueue, read func(any) error) (doMove, error) {
@@ -29,10 +33,11 @@ func prepareRelease(q *liveQueue, read func(any) error) (doMove, error) {
 		return nil, apiError(http.StatusBadRequest, "esmtp: %w", err)
 	}
 	expires := q.lifetime()
+	release := q.releaser(order)
 	return func(ctx context.Context, s spool.Spool, ids []spool.ID) error {
 		var errs []error
 		for _, id := range ids {
-			err := s.Release(ctx, id, func(it *spool.Item) {
+			err := release(ctx, s, id, func(it *spool.Item) {
 				edit(it)
 				it.Expires = expires
 			})
@@ -45,10 +50,23 @@ func prepareRelease(q *liveQueue, read func(any) error) (doMove, error) {
 	}, nil
 }
 
+// releaser is how an item is released by the order.
+func (q *liveQueue) releaser(order releaseOrder) func(context.Context, spool.Spool, spool.ID, func(*spool.Item)) error {
+	return func(ctx context.Context, s spool.Spool, id spool.ID, edit func(*spool.Item)) error {
+		if !order.Wrap {
+			return s.Release(ctx, id, edit)
+		}
+		return wrap.Release(ctx, s, id, wrap.Options{Hostname: q.Hostname, Reason: order.Reason}, edit)
+	}
+}
+
 // edit checks the order, and returns what changes an item by it.
 func (o releaseOrder) edit() (func(*spool.Item), error) {
 	var sender spool.Path
 	var err error
+	if o.Reason != "" && !o.Wrap {
+		return nil, errors.New("reason is for a message that is wrapped: say wrap too")
+	}
 	if o.Sender != nil {
 		if sender, err = newPath(*o.Sender); err != nil {
 			return nil, err

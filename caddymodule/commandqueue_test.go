@@ -114,6 +114,13 @@ func TestCommandsMoveItems(t *testing.T) {
 	step(two.String(), "release", two.String(), "--to", "cid@example.net", "--to", "dan@example.net", "--from", "<>", "--next-hop", a.rig.hop())
 	a.rig.delivered(t, "cid", "12345")
 	a.rig.delivered(t, "dan", "12345")
+	three := a.put("Subject: x\r\n\r\n54321", in(spool.Quarantined, letter("ann@one.example", "eli@example.net")))[0]
+	if _, err := a.queue("release", three.String(), "--reason", "a bill"); err == nil || !strings.HasPrefix(err.Error(), "esmtp queue release: reason is for") {
+		t.Errorf("got %v", err)
+	}
+	step(three.String(), "release", three.String(), "--wrap", "--reason", "a bill")
+	a.rig.delivered(t, "eli", "    a bill\r\n")
+	a.rig.delivered(t, "eli", "54321\r\n--")
 }
 
 func TestCommandQueueExport(t *testing.T) {

@@ -158,5 +158,7 @@ func queueReleaseCommand() *cobra.Command {
 	cmd.Flags().StringVar(&from, "from", "", "Another sender; '' or <> is the null sender")
 	cmd.Flags().StringArrayVar(&order.Recipients, "to", nil, "Other recipients, instead of those that it has")
 	cmd.Flags().StringArrayVar(&order.NextHops, "next-hop", nil, "Other next hops, instead of those that it would go to")
+	cmd.Flags().BoolVar(&order.Wrap, "wrap", false, "As an attachment of a message that says why it was held")
+	cmd.Flags().StringVar(&order.Reason, "reason", "", "What that message says, instead of the reason that the item has")
 	return cmd
 }

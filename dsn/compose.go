@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 // New makes the message. It reads from original, which must begin with the header, no more than it can use, and keeps that in memory; it can
@@ -25,7 +26,7 @@ func compose(r Report, original io.Reader, unique string) (*Message, error) {
 	if r.Now.IsZero() {
 		r.Now = time.Now()
 	}
-	w := &writer{utf8: r.From.SMTPUTF8() || !isASCII([]byte(r.From.Raw()))}
+	w := &writer{utf8: r.From.SMTPUTF8() || !mailtext.IsASCII(r.From.Raw())}
 	third, err := w.original(r, original)
 	if err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)
@@ -76,16 +77,13 @@ func (w *writer) params(r Report, eightBit bool) string {
 	return strings.Join(params, " ")
 }
 
-// dateTime is the form of RFC 5322 §3.3.
-const dateTime = "Mon, 2 Jan 2006 15:04:05 -0700"
-
 // header writes the header of the report, with the encoding of its parts (RFC 2045 §6.4).
 func (w *writer) header(b *bytes.Buffer, r Report, eightBit bool, unique string) {
 	host := w.clean(r.Hostname)
 	fmt.Fprintf(b, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", host)
 	fmt.Fprintf(b, "To: <%s>\r\n", w.clean(r.From.String()))
 	fmt.Fprintf(b, "Subject: %s\r\n", subject(r.Recipients))
-	fmt.Fprintf(b, "Date: %s\r\n", r.Now.Format(dateTime))
+	fmt.Fprintf(b, "Date: %s\r\n", r.Now.Format(mailtext.DateTime))
 	fmt.Fprintf(b, "Message-ID: <%s@%s>\r\n", unique, host)
 	b.WriteString("Auto-Submitted: auto-replied\r\n") // RFC 3834 §5
 	b.WriteString("MIME-Version: 1.0\r\n")

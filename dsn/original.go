@@ -5,13 +5,12 @@ import (
 	"io"
 	"mime/quotedprintable"
 	"slices"
+
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
-// Bounds on the original, and on its lines (RFC 5322 §2.1.1, without CRLF).
-const (
-	usualOriginal = 64 << 10
-	maxLine       = 998
-)
+// usualOriginal bounds the original.
+const usualOriginal = 64 << 10
 
 // original makes the third part of a report: the original, whole or only its header; no part if there is no original.
 func (w *writer) original(r Report, original io.Reader) (part, error) {
@@ -27,7 +26,7 @@ func (w *writer) original(r Report, original io.Reader) (part, error) {
 		return part{}, err
 	}
 	if r.wantsWhole() && len(content) <= limit && isMail(content) {
-		p := part{mediaType: "message/rfc822", encoding: encodingOf(content), about: "Your message", body: content, whole: true}
+		p := part{mediaType: "message/rfc822", encoding: mailtext.Encoding(content), about: "Your message", body: content, whole: true}
 		if w.utf8 {
 			p.mediaType = "message/global" // RFC 6532 §3.7
 		}
@@ -45,14 +44,9 @@ func (r Report) wantsWhole() bool {
 // isMail reports whether content can be sent by DATA as it is: a message of type message/rfc822 can't be encoded to make it so. Binary mail,
 // and what a lenient server has taken, may not be.
 func isMail(content []byte) bool {
-	for line := range bytes.Lines(content) {
-		text, ok := bytes.CutSuffix(line, []byte("\r\n"))
-		if !ok && len(text) > 0 && (text[len(text)-1] == '\n' || text[len(text)-1] == '\r') ||
-			len(text) > maxLine || bytes.IndexByte(text, '\r') >= 0 || bytes.IndexByte(text, 0) >= 0 {
-			return false
-		}
-	}
-	return true
+	var l mailtext.Look
+	l.Write(content)
+	return l.Lines()
 }
 
 // headerPart makes a part of a header.
@@ -62,8 +56,8 @@ func (w *writer) headerPart(header []byte) part {
 	case w.utf8: // RFC 6533 §6
 		p.mediaType = "message/global-headers"
 		p.body = bytes.ToValidUTF8(header, []byte("?"))
-		p.encoding = encodingOf(p.body)
-	case !isASCII(header): // RFC 6522 §4
+		p.encoding = mailtext.Encoding(p.body)
+	case !mailtext.IsASCII(header): // RFC 6522 §4
 		var b bytes.Buffer
 		q := quotedprintable.NewWriter(&b)
 		q.Write(header)
@@ -90,14 +84,14 @@ func cleanHeader(content []byte, cut bool) []byte {
 
 // appendFolded appends a line, in pieces that are short enough, without control characters.
 func appendFolded(b, text []byte) []byte {
-	room := maxLine
+	room := mailtext.MaxLine
 	for _, c := range text {
 		if c < ' ' && c != '\t' || c == 0x7f {
 			c = ' '
 		}
 		if room == 0 || room < 4 && c >= 0xc0 { // not within a rune
 			b = append(b, "\r\n "...)
-			room = maxLine - 1
+			room = mailtext.MaxLine - 1
 		}
 		b = append(b, c)
 		room--

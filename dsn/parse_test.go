@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 // parsed is a report as a mail program sees it.
@@ -56,7 +57,7 @@ func parseBack(t testing.TB, content []byte) (p parsed) {
 			t.Fatal(err)
 		}
 		encoding := part.Header.Get("Content-Transfer-Encoding")
-		if encoding == "7bit" && !isASCII(body) {
+		if encoding == "7bit" && !mailtext.IsASCII(body) {
 			t.Fatalf("8 bits in a part of 7: %q", body)
 		}
 		eightBit = eightBit || encoding == "8bit"
@@ -113,7 +114,7 @@ func FuzzReport(f *testing.F) {
 		if p.types[2] == "message/rfc822" && string(p.parts[2]) != content {
 			t.Fatalf("the original became %q", p.parts[2])
 		}
-		if body8 := m.From.Body() == esmtp.Body8BitMIME; body8 != !isASCII(m.content.Bytes()) {
+		if body8 := m.From.Body() == esmtp.Body8BitMIME; body8 != !mailtext.IsASCII(m.content.Bytes()) {
 			t.Fatalf("BODY=8BITMIME: %v", body8)
 		}
 	})

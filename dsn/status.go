@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 // status makes the part for programs (RFC 3464 §2.1): fields about the message, then a block about each recipient.
@@ -19,7 +20,7 @@ func (w *writer) status(r Report) part {
 	}
 	fmt.Fprintf(&b, "Reporting-MTA: dns; %s\r\n", w.clean(r.Hostname))
 	if !r.Arrived.IsZero() {
-		fmt.Fprintf(&b, "Arrival-Date: %s\r\n", r.Arrived.Format(dateTime))
+		fmt.Fprintf(&b, "Arrival-Date: %s\r\n", r.Arrived.Format(mailtext.DateTime))
 	}
 	for _, rcpt := range r.Recipients {
 		b.WriteString("\r\n")
@@ -27,7 +28,7 @@ func (w *writer) status(r Report) part {
 	}
 	p := part{mediaType: "message/delivery-status", encoding: "7bit", about: "Delivery report", body: b.Bytes()}
 	if w.utf8 { // RFC 6533 §4
-		p.mediaType, p.encoding = "message/global-delivery-status", encodingOf(p.body)
+		p.mediaType, p.encoding = "message/global-delivery-status", mailtext.Encoding(p.body)
 	}
 	return p
 }
@@ -45,17 +46,17 @@ func (w *writer) recipient(b *bytes.Buffer, rcpt Recipient) {
 	}
 	w.diagnostic(b, rcpt)
 	if !rcpt.LastAttempt.IsZero() {
-		fmt.Fprintf(b, "Last-Attempt-Date: %s\r\n", rcpt.LastAttempt.Format(dateTime))
+		fmt.Fprintf(b, "Last-Attempt-Date: %s\r\n", rcpt.LastAttempt.Format(mailtext.DateTime))
 	}
 	if rcpt.Action == Delayed && !rcpt.RetryUntil.IsZero() {
-		fmt.Fprintf(b, "Will-Retry-Until: %s\r\n", rcpt.RetryUntil.Format(dateTime))
+		fmt.Fprintf(b, "Will-Retry-Until: %s\r\n", rcpt.RetryUntil.Format(mailtext.DateTime))
 	}
 }
 
 // address writes an address with its type: one of type rfc822 that isn't ASCII is of type utf-8, and where UTF-8 can't stand it has escapes
 // (RFC 6533 §3).
 func (w *writer) address(kind, addr string) string {
-	if isASCII([]byte(addr)) {
+	if mailtext.IsASCII(addr) {
 		return kind + "; " + w.clean(addr)
 	}
 	if w.utf8 {
@@ -148,7 +149,7 @@ func (w *writer) replyParts(r esmtp.Reply) (head string, texts []string) {
 	room := maxDiagnostic
 	for _, text := range r.Lines {
 		for line := range strings.Lines(text) {
-			line = w.cut(strings.TrimSpace(w.clean(line)), min(900, room))
+			line = mailtext.Cut(strings.TrimSpace(w.clean(line)), min(900, room))
 			if line != "" {
 				texts = append(texts, line)
 				room -= len(line) + len(head)
@@ -162,15 +163,4 @@ func (w *writer) replyParts(r esmtp.Reply) (head string, texts []string) {
 		texts = append(texts, "")
 	}
 	return head, texts
-}
-
-// cut shortens a line, at a rune.
-func (w *writer) cut(s string, n int) string {
-	if len(s) <= n {
-		return s
-	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return s[:n]
 }

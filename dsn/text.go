@@ -5,14 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 // text makes the part for people.
 func (w *writer) text(r Report, original part) part {
 	var b bytes.Buffer
-	w.paragraph(&b, "", "This is the mail server "+w.clean(r.Hostname)+".")
+	mailtext.Paragraph(&b, "", "This is the mail server "+w.clean(r.Hostname)+".")
 	for _, a := range []Action{Failed, Delayed, Delivered, Relayed, Expanded} {
 		w.action(&b, r, a)
 	}
@@ -23,9 +23,9 @@ func (w *writer) text(r Report, original part) part {
 	case original.body != nil:
 		attached = "A report for programs and the header of your message are attached."
 	}
-	w.paragraph(&b, "", attached)
+	mailtext.Paragraph(&b, "", attached)
 	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", about: "Notification", body: b.Bytes()}
-	if p.encoding = encodingOf(p.body); p.encoding == "8bit" {
+	if p.encoding = mailtext.Encoding(p.body); p.encoding == "8bit" {
 		p.mediaType = "text/plain; charset=utf-8"
 	}
 	return p
@@ -37,7 +37,7 @@ func (w *writer) action(b *bytes.Buffer, r Report, a Action) {
 	if len(rcpts) == 0 {
 		return
 	}
-	w.paragraph(b, "", w.intro(r, rcpts))
+	mailtext.Paragraph(b, "", w.intro(r, rcpts))
 	var reasons []string
 	byReason := map[string][]string{}
 	for _, rcpt := range rcpts {
@@ -52,7 +52,7 @@ func (w *writer) action(b *bytes.Buffer, r Report, a Action) {
 			fmt.Fprintf(b, "  <%s>\r\n", w.clean(addr))
 		}
 		if reason != "" {
-			w.paragraph(b, "      ", reason)
+			mailtext.Paragraph(b, "      ", reason)
 		} else {
 			b.WriteString("\r\n")
 		}
@@ -63,7 +63,7 @@ func (w *writer) action(b *bytes.Buffer, r Report, a Action) {
 func (w *writer) intro(r Report, rcpts []Recipient) string {
 	what := "Your message"
 	if !r.Arrived.IsZero() {
-		what += " of " + r.Arrived.Format(dateTime)
+		what += " of " + r.Arrived.Format(mailtext.DateTime)
 	}
 	switch rcpts[0].Action {
 	case Failed:
@@ -72,7 +72,7 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 	case Delayed:
 		text := what + " has not yet been delivered to the recipients below. You need not send it again: I will go on trying"
 		if until := rcpts[0].RetryUntil; !until.IsZero() {
-			text += " until " + until.Format(dateTime)
+			text += " until " + until.Format(mailtext.DateTime)
 		}
 		return text + "."
 	case Delivered:
@@ -93,53 +93,5 @@ func (w *writer) reason(rcpt Recipient) string {
 	return w.clean(rcpt.RemoteMTA) + " said: " + said
 }
 
-// paragraph writes text in lines of up to 76 octets if its words allow, and an empty line.
-func (w *writer) paragraph(b *bytes.Buffer, indent, text string) {
-	col := 0
-	for word := range strings.FieldsSeq(text) {
-		for word != "" {
-			piece := w.cut(word, 900)
-			word = word[len(piece):]
-			switch {
-			case col == 0:
-				b.WriteString(indent)
-				col = len(indent)
-			case col+1+len(piece) > 76:
-				b.WriteString("\r\n" + indent)
-				col = len(indent)
-			default:
-				b.WriteByte(' ')
-				col++
-			}
-			b.WriteString(piece)
-			col += len(piece)
-		}
-	}
-	b.WriteString("\r\n\r\n")
-}
-
-// clean makes s safe to stand in a line of the report: control characters become spaces, and what can't be there question marks.
-func (w *writer) clean(s string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r < utf8.RuneSelf && r >= ' ' && r != 0x7f:
-			return r
-		case unicode.IsControl(r) || r == '\u2028' || r == '\u2029':
-			return ' '
-		case r == utf8.RuneError || !w.utf8:
-			return '?'
-		}
-		return r
-	}, s)
-}
-
-func isASCII(b []byte) bool {
-	return !slices.ContainsFunc(b, func(c byte) bool { return c >= utf8.RuneSelf })
-}
-
-func encodingOf(b []byte) string {
-	if isASCII(b) {
-		return "7bit"
-	}
-	return "8bit"
-}
+// clean makes s safe to stand in a line of the report.
+func (w *writer) clean(s string) string { return mailtext.Clean(s, w.utf8) }

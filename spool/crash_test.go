@@ -57,6 +57,9 @@ func crashChild() bool {
 		fmt.Println("fatal", err)
 		return true
 	}
+	if crashReleasers(s) {
+		return true
+	}
 	var wg sync.WaitGroup
 	for n := range 12 {
 		wg.Go(func() { crashSession(s, fmt.Sprintf("%s-%d", os.Getenv(crashPrefix), n)) })
@@ -175,6 +178,11 @@ func (l *crashLog) line(line string) {
 
 // crashServer starts a server and has its words taken down. kill ends it in the middle of everything.
 func crashServer(t *testing.T, url, prefix string, l *crashLog) (kill func()) {
+	return crashProcess(t, url, prefix, l.line)
+}
+
+// crashProcess hands each of a process's words to said.
+func crashProcess(t *testing.T, url, prefix string, said func(string)) (kill func()) {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), crashURL+"="+url, crashPrefix+"="+prefix)
 	cmd.Stderr = os.Stderr
@@ -189,7 +197,7 @@ func crashServer(t *testing.T, url, prefix string, l *crashLog) (kill func()) {
 	go func() {
 		defer close(done)
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			l.line(lines.Text())
+			said(lines.Text())
 		}
 	}()
 	return func() {

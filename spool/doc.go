@@ -36,7 +36,7 @@
 // # Reading on
 //
 // spool.go has all that a user of the package calls, item.go what is kept. draft.go takes bodies in, body.go gives them out. writer.go
-// is the group commit and tx.go its statements; lease.go, lanes.go and held.go decide what is next; settle.go and moves.go change items, list.go and
+// is the group commit and tx.go its statements; lease.go, lanes.go and held.go decide what is next; settle.go, moves.go and replace.go change items, list.go and
 // stats.go look, check.go and sweep.go repair and clean, full.go is for a full disk. schema.go has the tables; sqlite.go and postgres.go, with
 // their neighbours, are the two dialects of store.go.
 package spool

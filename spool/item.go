@@ -16,7 +16,7 @@ import (
 type Item struct {
 	ID      ID     `json:"id,omitzero"`      // set by the spool
 	Message ID     `json:"message,omitzero"` // set by the spool: the same for all items of one body, and the ID of the first
-	Parent  ID     `json:"parent,omitzero"`  // of a bounce or a report: the item that it is about
+	Parent  ID     `json:"parent,omitzero"`  // of a bounce or a report: the item that it is about; of a message released in place of another: that one
 	State   State  `json:"state,omitzero"`   // at creation Queued, Frozen (held) or Quarantined
 	Reason  string `json:"reason,omitempty"` // why it is frozen, quarantined or damaged; never for the client
 
@@ -119,7 +119,7 @@ type State uint8
 //	Queued       waits for Due, in the past or to come   Lease → Sending, Freeze
 //	Sending      somebody has it on lease                Settle → Queued, Frozen or Delivered; or the lease ends → Queued
 //	Frozen       waits for somebody                      Thaw, SendNow → Queued; Remove
-//	Quarantined  kept for inspection                     Release → Queued; Remove
+//	Quarantined  kept for inspection                     Release → Queued; ReleaseAs, Remove → Removed
 //	Removed      kept for a while                        Recover → Frozen
 //	Damaged      set aside                               Thaw → Queued (if it can be read again); Remove
 //	Delivered    done, and no longer there

@@ -107,16 +107,21 @@ func (s *store) stillOurs(ctx context.Context, t *tx, it *Item) error {
 // addReports adds the drafts to the change.
 func (s *store) addReports(it *Item, reports []Report, change *op) error {
 	for _, r := range reports {
-		for _, item := range r.Items {
-			item.Parent = it.ID
-		}
-		m, err := r.Draft.prepare(r.Items)
+		m, err := r.prepare(it.ID)
 		if err != nil {
 			return err
 		}
 		change.add = append(change.add, m)
 	}
 	return nil
+}
+
+// prepare makes the report about an item ready to be committed.
+func (r Report) prepare(about ID) (*message, error) {
+	for _, item := range r.Items {
+		item.Parent = about
+	}
+	return r.Draft.prepare(r.Items)
 }
 
 // gone is after a delivered item was deleted.

@@ -101,6 +101,10 @@ type Spool interface {
 	Recover(ctx context.Context, ids ...ID) error
 	// Release sends a quarantined item, due now, after the edit, which may be nil; see [Item] for what it may set.
 	Release(ctx context.Context, id ID, edit func(*Item)) error
+	// ReleaseAs commits another message in place of a quarantined item, which is removed in the same transaction, and can be recovered as if
+	// by Remove. The items of the message have it as their Parent. With an error neither has happened, as with that of [Draft.Commit], and the
+	// draft is thrown away; it is an [ItemError] if the item can't be released.
+	ReleaseAs(ctx context.Context, id ID, message Report) error
 
 	// Keep changes for how long items are kept from now on that are removed, or quarantined; see [Options]. Those that are, keep the time they have.
 	Keep(removed, quarantined time.Duration)
@@ -118,7 +122,7 @@ type LeaseOptions struct {
 	Exclude  map[string]struct{} // routes not to lease now
 }
 
-// Report is a message about an item, such as a bounce: a draft, and where it goes.
+// Report is a message about an item, such as a bounce, or in place of it: a draft, and where it goes.
 type Report struct {
 	Draft *Draft
 	Items []*Item
