@@ -3,7 +3,6 @@ package spool
 import (
 	"context"
 	"errors"
-	"time"
 )
 
 // ReleaseAs implements [Spool].
@@ -14,7 +13,7 @@ func (s *store) ReleaseAs(ctx context.Context, id ID, r Report) error {
 		return err
 	}
 	remove := move{"release", []State{Quarantined}, EventReleased, func(it *Item) error {
-		it.State, it.Due = Removed, time.Now().Add(s.opt.KeepRemoved)
+		it.State, it.Due = Removed, s.removedUntil()
 		return nil
 	}}
 	claimed := s.lanes.claim([]ID{id})
