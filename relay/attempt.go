@@ -196,7 +196,7 @@ func (a *attempt) directly(domain string) (route.Hop, error) {
 // for them.
 func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level) {
 	level = a.r.least(hop, level)
-	key := poolKey{hop, level, a.requireTLS()}
+	key := poolKey{hop, level, a.requireTLS(), a.waivesTLS()}
 	a.last.Hop = hop.String()
 	if !a.r.enter(ctx, hop) {
 		return

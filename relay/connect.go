@@ -60,6 +60,11 @@ func (a *attempt) policy(ctx context.Context, host route.Host, level tlspolicy.L
 	if host.Hop.Path != "" && level == tlspolicy.Opportunistic {
 		return tlspolicy.Policy{Mode: tlspolicy.Never}, nil // nobody is in between
 	}
+	if a.waivesTLS() {
+		waived := *policies
+		waived.NoDANE, waived.STS = true, nil
+		policies = &waived
+	}
 	return policies.For(ctx, host.Peer, level, a.requireTLS())
 }
 

@@ -42,6 +42,7 @@ type poolKey struct {
 	hop        route.Hop
 	level      tlspolicy.Level
 	requireTLS bool
+	waivesTLS  bool
 }
 
 // pool keeps connections between messages. How many are in use is bounded by the leases of a route, and only what was in use comes here.

@@ -11,6 +11,7 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/relay"
+	"github.com/caddy-esmtp/esmtp/relay/mtasts"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/smtpclient"
@@ -315,6 +316,43 @@ func TestTLSLevels(t *testing.T) {
 			}
 			if test.accepted > 0 && hop.letters()[0].tls != test.tls {
 				t.Errorf("got TLS %v, want %v", !test.tls, test.tls)
+			}
+		})
+	}
+}
+
+// RFC 8689 §3: the sender would rather have it delivered than protected as the receiving domain asks for; the operator's own level holds.
+func TestTLSRequiredNo(t *testing.T) {
+	cert, _ := esmtptest.Certificate(t, "mx1.example.net")
+	for _, test := range []struct {
+		name     string
+		level    tlspolicy.Level
+		params   string
+		waives   bool
+		accepted int
+	}{
+		{"the policy holds", tlspolicy.Opportunistic, "", false, 0},
+		{"waived", tlspolicy.Opportunistic, "", true, 1},
+		{"waived, and required", tlspolicy.Opportunistic, " REQUIRETLS", true, 0},
+		{"waived, but not by the operator", tlspolicy.Verified, "", true, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			hop := new(nextHops).serve(t, tlsConfig(cert), false)
+			d := mx("example.net", public[0])
+			r := newRig(t, d, map[string]string{public[0]: hop.addr})
+			cache := mtasts.NewMemory(10)
+			policy := mtasts.Policy{Mode: mtasts.ModeEnforce, MX: []string{"elsewhere.example"}, MaxAge: time.Hour}
+			if err := cache.Put(t.Context(), "example.net", mtasts.Entry{Policy: policy, Expires: time.Now().Add(time.Hour)}); err != nil {
+				t.Fatal(err)
+			}
+			r.TLS = &tlspolicy.Policies{NoDANE: true, STS: &mtasts.Finder{Resolver: d, Cache: cache}}
+			r.Level = test.level
+			r.Schedule.Retry = []time.Duration{time.Hour}
+			it := item("ann@example.org"+test.params, "bob@example.net")
+			it.WaivesTLS = test.waives
+			r.put(text, it)
+			if a := r.run(1)[0]; a.Accepted != test.accepted || len(hop.letters()) != test.accepted {
+				t.Errorf("got %d accepted, want %d: %s", a.Accepted, test.accepted, a.Reply)
 			}
 		})
 	}

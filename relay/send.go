@@ -27,6 +27,12 @@ func (a *attempt) requireTLS() bool {
 	return !a.from.IsNull() && (a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0)
 }
 
+// waivesTLS reports whether the sender wants it delivered whatever the receiving domain's policy says. To ask for TLS at the same time makes no sense, and then that
+// counts (RFC 8689 §3).
+func (a *attempt) waivesTLS() bool {
+	return a.item.WaivesTLS && !a.requireTLS()
+}
+
 // send sends the message to those that are undecided, over a connection: in several transactions if the server takes fewer recipients in one. It reports whether the pool
 // has the connection again.
 func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {

@@ -24,6 +24,9 @@ type Item struct {
 	Recipients []Recipient `json:"recipients"` // at least one
 	Needs      Needs       `json:"needs,omitzero"`
 
+	// WaivesTLS says that the header has TLS-Required: No (RFC 8689 §3): what the receiving domain asks for by DANE or MTA-STS is no reason not to deliver.
+	WaivesTLS bool `json:"waives_tls,omitempty"`
+
 	// Route is the key of the destination, by which the spool is fair and limits leases: a domain of recipients, or the first next hop.
 	Route string `json:"route,omitempty"`
 	// NextHops are tried in this order; none: the mail exchangers of the recipients' domain.

@@ -154,7 +154,7 @@ func (l *layer) envelope(s *esmtp.Session, v esmtp.Verdict, e esmtp.Envelope) (i
 
 // item is an envelope without recipients.
 func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.Item {
-	item := &spool.Item{Sender: spool.PathOf(from), Needs: l.needs, Origin: origin(s), Reason: v.Reason}
+	item := &spool.Item{Sender: spool.PathOf(from), Needs: l.needs, WaivesTLS: l.waive, Origin: origin(s), Reason: v.Reason}
 	switch v.Disposition {
 	case esmtp.Held:
 		item.State = spool.Frozen
@@ -167,6 +167,7 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 	}
 	if own.RequireTLS() {
 		item.Needs |= spool.NeedsRequireTLS
+		item.WaivesTLS = false // RFC 8689 §3
 	}
 	if !utf8Safe(item.Sender.Address) {
 		item.Needs |= spool.NeedsUTF8

@@ -58,7 +58,8 @@ type layer struct {
 
 	draft *spool.Draft // of the message that is coming, nil before
 	needs spool.Needs
-	hops  int // Received fields
+	waive bool // TLS-Required: No
+	hops  int  // Received fields
 }
 
 // EHLO offers what a queue can do: notifications, a time by which to deliver, TLS all the way, and, where users log in, a time before which not to
@@ -93,6 +94,7 @@ func (l *layer) HEADER(s *esmtp.Session, name, value string) esmtp.Reply {
 			return replyLoop
 		}
 	}
+	l.waive = l.waive || waivesTLS(name, value)
 	field := s.Field(name, value)
 	if l.needs&spool.Needs8Bit == 0 && has8Bit(field) {
 		l.needs |= spool.Needs8Bit
@@ -141,7 +143,7 @@ func (l *layer) write(s *esmtp.Session, p []byte) esmtp.Reply {
 		l.draft = draft
 		s.Transaction().OnEnd(func() {
 			draft.Abort()
-			l.draft, l.needs, l.hops = nil, 0, 0
+			l.draft, l.needs, l.waive, l.hops = nil, 0, false, 0
 		})
 		if _, err := draft.Write(l.trace(s)); err != nil {
 			return refuse(s, err)

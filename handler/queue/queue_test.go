@@ -151,6 +151,17 @@ func TestQueuesAnItemForEachDestination(t *testing.T) {
 	}
 }
 
+// RFC 8689 §3: the field has one value.
+func TestTLSRequiredNo(t *testing.T) {
+	for field, want := range map[string]bool{"TLS-Required: No": true, "tls-required:  no ": true, "TLS-Required: Yes": false, "X-TLS-Required: No": false} {
+		r := newRig(t)
+		r.run(mail + "C: RCPT TO:<bob@example.net>\nS: 250 *\nC: DATA\nS: 354 *\nC: " + field + "\nC:\nC: x\nC: .\nS: 250 *\n" + quit)
+		if it, _ := r.first(); it.WaivesTLS != want {
+			t.Errorf("%s: got %t", field, it.WaivesTLS)
+		}
+	}
+}
+
 // Of a message that a filter has passed on it is kept where the filter had it from.
 func TestOriginIsWhatXFORWARDSays(t *testing.T) {
 	r := newRig(t)

@@ -26,6 +26,11 @@ func isReceived(name string) bool {
 	return len(name) == len("Received") && strings.EqualFold(name, "Received")
 }
 
+// waivesTLS reports whether a field says that TLS is not required (RFC 8689 §3).
+func waivesTLS(name, value string) bool {
+	return len(name) == len("TLS-Required") && strings.EqualFold(name, "TLS-Required") && strings.EqualFold(strings.TrimSpace(value), "No")
+}
+
 // maxHold is how long a message can be held back (RFC 4865 §3).
 const maxHold = 30 * 24 * time.Hour
 
