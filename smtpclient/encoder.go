@@ -1,6 +1,10 @@
 package smtpclient
 
-import "bytes"
+import (
+	"bytes"
+
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
+)
 
 // blockSize is how much of a message goes out in a write.
 const blockSize = 64 << 10
@@ -91,7 +95,7 @@ func (e *encoder) text(p []byte) error {
 	if len(p) == 0 {
 		return nil
 	}
-	if (e.ascii == ascii7Bit || e.ascii == asciiHeader && !e.inBody) && has8Bit(p) {
+	if (e.ascii == ascii7Bit || e.ascii == asciiHeader && !e.inBody) && mailtext.Has8Bit(p) {
 		return Err8Bit
 	}
 	if !e.inLine && p[0] == '.' && e.dots {
@@ -159,20 +163,4 @@ func (e *encoder) end() error {
 		}
 	}
 	return e.flush()
-}
-
-// has8Bit reports whether there is an octet over 127, eight at a time.
-func has8Bit(p []byte) bool {
-	for len(p) >= 8 {
-		if (p[0]|p[1]|p[2]|p[3]|p[4]|p[5]|p[6]|p[7])&0x80 != 0 {
-			return true
-		}
-		p = p[8:]
-	}
-	for _, c := range p {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
 }

@@ -2,11 +2,11 @@ package proxy
 
 import (
 	"context"
-	"encoding/binary"
 	"io"
 	"strings"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 	"github.com/caddy-esmtp/esmtp/relay/received"
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 )
@@ -85,7 +85,7 @@ func (l *layer) write(s *esmtp.Session, p []byte) esmtp.Reply {
 			return r
 		}
 	}
-	if _, ok := l.backend.Extension("8BITMIME"); !ok && has8Bit(p) { // RFC 6152 §3
+	if _, ok := l.backend.Extension("8BITMIME"); !ok && mailtext.Has8Bit(p) { // RFC 6152 §3
 		return l.cut(replyNo8Bit)
 	}
 	if _, err := l.body.Write(p); err != nil {
@@ -218,19 +218,3 @@ func (c *chunks) End() ([]esmtp.Reply, error) {
 }
 
 func (c *chunks) Abort() { c.conn.Close() }
-
-// has8Bit reports whether there is an octet over 127 in p: eight at a time.
-func has8Bit(p []byte) bool {
-	const high = 0x8080808080808080
-	for ; len(p) >= 8; p = p[8:] {
-		if binary.LittleEndian.Uint64(p)&high != 0 {
-			return true
-		}
-	}
-	for _, c := range p {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
-}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 	"github.com/caddy-esmtp/esmtp/relay/received"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -96,7 +97,7 @@ func (l *layer) HEADER(s *esmtp.Session, name, value string) esmtp.Reply {
 	}
 	l.waive = l.waive || waivesTLS(name, value)
 	field := s.Field(name, value)
-	if l.needs&spool.Needs8Bit == 0 && has8Bit(field) {
+	if l.needs&spool.Needs8Bit == 0 && mailtext.Has8Bit(field) {
 		l.needs |= spool.Needs8Bit
 		if s.Transaction().From().SMTPUTF8() { // RFC 6532; who didn't ask for it sends what servers have always passed on
 			l.needs |= spool.NeedsUTF8
@@ -118,7 +119,7 @@ func (l *layer) BODY(s *esmtp.Session, chunk []byte) esmtp.Reply {
 	if r := l.Handler.BODY(s, chunk); !r.IsZero() {
 		return r
 	}
-	if l.needs&spool.Needs8Bit == 0 && has8Bit(chunk) {
+	if l.needs&spool.Needs8Bit == 0 && mailtext.Has8Bit(chunk) {
 		l.needs |= spool.Needs8Bit
 	}
 	return l.write(s, chunk)

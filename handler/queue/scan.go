@@ -1,26 +1,9 @@
 package queue
 
 import (
-	"encoding/binary"
 	"strings"
 	"time"
 )
-
-// has8Bit reports whether there is an octet over 127 in p: eight at a time.
-func has8Bit(p []byte) bool {
-	const high = 0x8080808080808080
-	for ; len(p) >= 32; p = p[32:] {
-		if (binary.LittleEndian.Uint64(p)|binary.LittleEndian.Uint64(p[8:])|binary.LittleEndian.Uint64(p[16:])|binary.LittleEndian.Uint64(p[24:]))&high != 0 {
-			return true
-		}
-	}
-	for _, c := range p {
-		if c >= 0x80 {
-			return true
-		}
-	}
-	return false
-}
 
 func isReceived(name string) bool {
 	return len(name) == len("Received") && strings.EqualFold(name, "Received")

@@ -3,6 +3,7 @@ package mailtext
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -74,6 +75,18 @@ func IsASCII[T []byte | string](b T) bool {
 		}
 	}
 	return true
+}
+
+// Has8Bit reports whether there is an octet over 127 in p. It is for whole messages: it looks at 32 octets at a time.
+func Has8Bit(p []byte) bool {
+	const high = 0x8080808080808080
+	le := binary.LittleEndian
+	for ; len(p) >= 32; p = p[32:] {
+		if (le.Uint64(p)|le.Uint64(p[8:])|le.Uint64(p[16:])|le.Uint64(p[24:]))&high != 0 {
+			return true
+		}
+	}
+	return !IsASCII(p)
 }
 
 // Encoding is the Content-Transfer-Encoding of lines that are sent as they are.

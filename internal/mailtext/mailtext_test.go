@@ -56,3 +56,19 @@ func FuzzParagraph(f *testing.F) {
 		}
 	})
 }
+
+func TestHas8BitFindsItAnywhere(t *testing.T) {
+	for size := range 100 {
+		p := bytes.Repeat([]byte{0x7f}, size)
+		if Has8Bit(p) {
+			t.Fatalf("%d octets of 7 bits", size)
+		}
+		for i := range p {
+			p[i] = 0x80
+			if !Has8Bit(p) {
+				t.Fatalf("not found at %d of %d", i, size)
+			}
+			p[i] = 0x7f
+		}
+	}
+}
