@@ -247,6 +247,30 @@ func TestALongReplyDoesNotMakeALongReport(t *testing.T) {
 	}
 }
 
+func TestALongNameDoesNotMakeALongLine(t *testing.T) {
+	long := strings.Repeat("x", 3000)
+	for name, change := range map[string]func(*Report){
+		"host":            func(r *Report) { r.Hostname = long },
+		"remote host":     func(r *Report) { r.Recipients[0].RemoteMTA = long },
+		"envelope":        func(r *Report) { r.From = path(t, "alice@a.example", "ENVID="+long) },
+		"type of address": func(r *Report) { r.Recipients[0].To = path(t, "bob@c.example", "ORCPT="+long+";"+long) },
+		"address":         func(r *Report) { r.Recipients[0].To = path(t, "bob@c.example", "ORCPT=rfc822;"+long) },
+		"address in UTF-8": func(r *Report) {
+			r.Recipients[0].To = path(t, "bob@c.example", "ORCPT=utf-8;"+strings.Repeat("ü", 1000))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := report(t, "", failed(t, "bob@c.example", ""))
+			change(&r)
+			m, err := New(r, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parseBack(t, m.content.Bytes())
+		})
+	}
+}
+
 func TestAnErrorOfTheOriginalIsReported(t *testing.T) {
 	broken := errors.New("broken")
 	_, err := New(report(t, "", failed(t, "bob@c.example", "")), io.MultiReader(strings.NewReader("A: b"), errReader{broken}))

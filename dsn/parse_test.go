@@ -90,6 +90,7 @@ func FuzzReport(f *testing.F) {
 	f.Add("no such user\r\n.\r\n", "mx.example\r\nX: y", "A: b\r\n\r\nbody\r\n", "jürgen@c.example", uint8(0), true, 550)
 	f.Add("\x00\xff", "", "A: \xff\n\nb\r", "bob@c.example", uint8(1), false, 421)
 	f.Add(strings.Repeat("x", 3000), "", strings.Repeat("ü", 800), "bob@c.example", uint8(2), true, 0)
+	f.Add("", strings.Repeat("x", 3000), "", "bob@c.example", uint8(3), false, 550)
 	f.Fuzz(func(t *testing.T, said, remote, content, to string, action uint8, utf8 bool, code int) {
 		rcpt, err := esmtp.NewPath(to, "NOTIFY=SUCCESS,FAILURE,DELAY")
 		if err != nil || code != 0 && (code < 200 || code > 599) {

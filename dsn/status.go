@@ -36,7 +36,7 @@ func (w *writer) status(r Report) part {
 // recipient writes the fields of RFC 3464 §2.3 in their order.
 func (w *writer) recipient(b *bytes.Buffer, rcpt Recipient) {
 	if kind, addr := rcpt.To.ORcpt(); addr != "" {
-		fmt.Fprintf(b, "Original-Recipient: %s\r\n", w.address(w.clean(kind), addr))
+		fmt.Fprintf(b, "Original-Recipient: %s\r\n", w.address(kind, addr))
 	}
 	fmt.Fprintf(b, "Final-Recipient: %s\r\n", w.address("rfc822", rcpt.To.String()))
 	fmt.Fprintf(b, "Action: %s\r\n", rcpt.Action)
@@ -56,11 +56,11 @@ func (w *writer) recipient(b *bytes.Buffer, rcpt Recipient) {
 // address writes an address with its type: one of type rfc822 that isn't ASCII is of type utf-8, and where UTF-8 can't stand it has escapes
 // (RFC 6533 §3).
 func (w *writer) address(kind, addr string) string {
-	if mailtext.IsASCII(addr) {
-		return kind + "; " + w.clean(addr)
-	}
-	if w.utf8 {
-		return "utf-8; " + w.clean(addr)
+	switch {
+	case mailtext.IsASCII(addr):
+		return w.clean(kind + "; " + addr)
+	case w.utf8:
+		return w.clean("utf-8; " + addr)
 	}
 	var b strings.Builder
 	b.WriteString("utf-8; ")
@@ -71,7 +71,7 @@ func (w *writer) address(kind, addr string) string {
 			fmt.Fprintf(&b, `\x{%02X}`, r)
 		}
 	}
-	return b.String()
+	return w.clean(b.String())
 }
 
 // statusOf is the enhanced status code that goes with the reply, of a class that the action can have.
@@ -149,7 +149,7 @@ func (w *writer) replyParts(r esmtp.Reply) (head string, texts []string) {
 	room := maxDiagnostic
 	for _, text := range r.Lines {
 		for line := range strings.Lines(text) {
-			line = mailtext.Cut(strings.TrimSpace(w.clean(line)), min(900, room))
+			line = mailtext.Cut(strings.TrimSpace(w.clean(line)), room)
 			if line != "" {
 				texts = append(texts, line)
 				room -= len(line) + len(head)

@@ -93,5 +93,8 @@ func (w *writer) reason(rcpt Recipient) string {
 	return w.clean(rcpt.RemoteMTA) + " said: " + said
 }
 
+// maxValue is how long a name, an address or a line of a reply may be, in octets, so that the line that it stands in is short enough.
+const maxValue = 900
+
 // clean makes s safe to stand in a line of the report.
-func (w *writer) clean(s string) string { return mailtext.Clean(s, w.utf8) }
+func (w *writer) clean(s string) string { return mailtext.Cut(mailtext.Clean(s, w.utf8), maxValue) }
