@@ -160,7 +160,7 @@ type Attempt struct {
 	Failed   int           // that failed for good
 	Later    int           // that will be tried again
 	Reports  int           // made for the sender about it
-	Reply    string        // the last
+	Reply    string        // the last of a recipient: of one that failed, else of one that will be tried again, else of one that was accepted
 	Took     time.Duration // all of it
 }
 

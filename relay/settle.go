@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"runtime/debug"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
@@ -48,7 +47,7 @@ func (r *Relay) finish(a *attempt) {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
 		kept.Tried, kept.Reply = now, rcpt.reply.Error()
-		if a.last.Reply = kept.Reply; rcpt.fate != accepted {
+		if rcpt.fate != accepted {
 			item.LastError = kept.Reply
 		}
 		switch rcpt.fate {
@@ -69,6 +68,7 @@ func (r *Relay) finish(a *attempt) {
 	} else {
 		a.postpone(now)
 	}
+	a.last.Reply = a.tellingReply()
 	a.last.Took = time.Since(a.begun)
 	r.logAttempt(a)
 	r.record(a, now)
@@ -197,40 +197,4 @@ func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*sp
 		r.log.Error("writing down what became of an item; it will be tried again", "item", item.ID.String(), "error", err)
 	}
 	return err
-}
-
-// logAttempt writes the line of an attempt.
-func (r *Relay) logAttempt(a *attempt) {
-	text, o := "delivered", a.item.Origin
-	switch {
-	case a.last.Later > 0:
-		text = "delayed"
-	case a.last.Failed > 0:
-		text = "failed"
-	}
-	args := []any{"item", a.item.ID.String(), "message", a.item.Message.String(), "transaction", o.Transaction, "from", a.item.Sender.Address,
-		"to", a.recipients(), "hop", a.last.Hop, "host", a.last.Host, "tls", a.last.TLS, "accepted", a.last.Accepted, "failed", a.last.Failed, "later", a.last.Later,
-		"attempts", a.item.Attempts, "age", time.Since(a.item.Created()).Round(time.Millisecond), "reply", a.last.Reply, "took", a.last.Took.Round(time.Microsecond)}
-	if a.last.Later > 0 && a.item.State == spool.Queued {
-		args = append(args, "due", a.item.Due)
-	}
-	for i := range a.rcpts {
-		if err := a.rcpts[i].err; err != nil && !errors.As(err, new(esmtp.Reply)) {
-			args = append(args, "error", err) // not what the reply says already
-			break
-		}
-	}
-	r.log.Info(text, args...)
-}
-
-func (a *attempt) recipients() []string {
-	list := make([]string, len(a.rcpts))
-	for i := range a.rcpts {
-		list[i] = a.rcpts[i].to.String()
-	}
-	return list
-}
-
-func (r *Relay) logPanic(item *spool.Item, p any) {
-	r.log.Error("panic while delivering", "item", item.ID.String(), "panic", p, "stack", string(debug.Stack()))
 }
