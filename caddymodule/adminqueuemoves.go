@@ -125,7 +125,7 @@ func (q *liveQueue) moveItem(name string, id spool.ID) func(http.ResponseWriter,
 		if err := do(r.Context(), q.live.shared, []spool.ID{id}); err != nil {
 			return spoolError(err)
 		}
-		q.log.Info("item moved by the administrator", "move", name, "item", id.String())
+		q.logMoved(name, id)
 		return writeJSON(w, http.StatusOK, movedView{Done: []spool.ID{id}, Failed: []notMovedView{}})
 	}
 }
@@ -157,8 +157,16 @@ func (q *liveQueue) moveItems(name string) func(http.ResponseWriter, *http.Reque
 				return err
 			}
 		}
+		q.logMoved(name, view.Done...)
 		q.log.Info("items moved by the administrator", "move", name, "done", len(view.Done), "failed", len(view.Failed))
 		return writeJSON(w, http.StatusOK, view)
+	}
+}
+
+// logMoved writes a line for each item, so that the log has its whole story.
+func (q *liveQueue) logMoved(move string, ids ...spool.ID) {
+	for _, id := range ids {
+		q.log.Info("item moved by the administrator", "move", move, "item", id.String())
 	}
 }
 

@@ -27,7 +27,7 @@ func init() {
 		Name:  "esmtp",
 		Short: "Helps with the ESMTP server, and shows what it does",
 		CobraFunc: func(cmd *cobra.Command) {
-			cmd.AddCommand(userCommand(), sessionsCommand(), kickCommand(), eventsCommand(), queueCommand(), injectCommand())
+			cmd.AddCommand(userCommand(), sessionsCommand(), kickCommand(), eventsCommand(), queueCommand(), injectCommand(), traceCommand())
 		},
 	})
 }

@@ -30,6 +30,9 @@ func (r *Relay) logAttempt(a *attempt) {
 	args := []any{"item", a.item.ID.String(), "message", a.item.Message.String(), "transaction", o.Transaction, "from", a.item.Sender.Address,
 		"to", to, "hop", a.last.Hop, "host", a.last.Host, "tls", a.last.TLS, "accepted", a.last.Accepted, "failed", a.last.Failed, "later", a.last.Later,
 		"attempts", a.item.Attempts, "age", time.Since(a.item.Created()).Round(time.Millisecond), "reply", a.last.Reply, "took", a.last.Took.Round(time.Microsecond)}
+	if a.item.Parent != 0 {
+		args = append(args, "parent", a.item.Parent.String())
+	}
 	if len(a.rcpts) > 1 && len(refusals) > 0 {
 		args = append(args, "refusals", refusals)
 	}
