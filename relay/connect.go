@@ -39,7 +39,7 @@ func (a *attempt) connect(ctx context.Context, hop route.Hop, host route.Host, a
 	opts := a.options(hop, policy)
 	conn, err := a.dial(ctx, host, addr, opts)
 	if errors.Is(err, smtpclient.ErrHandshake) && policy.Mode == tlspolicy.IfOffered && !opts.ImplicitTLS && ctx.Err() == nil {
-		a.r.log.Info("TLS handshake failed, going on without", "host", host.Host, "address", addr.String(), "error", err)
+		a.r.log.Info("TLS handshake failed, going on without", "item", a.item.ID.String(), "host", host.Host, "address", addr.String(), "error", err)
 		clear := *opts
 		clear.TLS, clear.TLSConfig, clear.VerifiesServer = smtpclient.Never, nil, false
 		conn, err = a.dial(ctx, host, addr, &clear)
