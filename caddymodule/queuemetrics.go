@@ -8,12 +8,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/caddy-esmtp/esmtp/relay"
-	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
 // queueMetrics count what becomes of mail in the queues, for Prometheus. Attempts are counted when they are made, for all configs of this process; how
-// full a queue is its spool is asked when somebody wants to know. No address, domain or host is a label: senders and recipients choose those.
+// full a queue is its spool is asked when somebody wants to know. No address, domain or host that senders or recipients choose is a label.
 type queueMetrics struct {
 	attempts   *prometheus.CounterVec
 	duration   *prometheus.HistogramVec
@@ -21,6 +20,7 @@ type queueMetrics struct {
 	time       *prometheus.HistogramVec
 	reused     *prometheus.CounterVec
 	reports    *prometheus.CounterVec
+	hops       hopLabels
 
 	items, oldest, full, active, concurrency *prometheus.Desc
 }
@@ -48,7 +48,7 @@ func newQueueMetrics(prefix string) *queueMetrics {
 	return &queueMetrics{
 		attempts:    counter("attempts_total", "Attempts to deliver, by what became of them.", "result"),
 		duration:    histogram("attempt_duration_seconds", "How long attempts took.", attemptBuckets),
-		recipients:  counter("deliveries_total", "Recipients in attempts, by how the next hop was talked to, and what became of them.", "protocol", "tls", "policy", "result"),
+		recipients:  counter("deliveries_total", "Recipients in attempts, by the next hop, how it was talked to, and what became of them.", "hop", "protocol", "tls", "policy", "result"),
 		time:        histogram("queue_time_seconds", "How long items that are done were in the queue.", queueTimeBuckets),
 		reused:      counter("attempts_reused_total", "Attempts over a connection that was there already."),
 		reports:     counter("reports_total", "Reports that were made for senders."),
@@ -137,38 +137,16 @@ func (m *queueMetrics) attempt(queue string, a relay.Attempt) {
 	if a.Item.State == spool.Delivered {
 		m.time.WithLabelValues(queue, result).Observe(time.Since(a.Item.Created()).Seconds())
 	}
-	protocol, tls, policy := destinationClass(a)
+	to := destinationOf(a)
+	hop := m.hops.label(to.hop)
 	for _, n := range []struct {
 		result string
 		count  int
 	}{{"accepted", a.Accepted}, {"failed", a.Failed}, {"delayed", a.Later}} {
 		if n.count > 0 {
-			m.recipients.WithLabelValues(queue, protocol, tls, policy, n.result).Add(float64(n.count))
+			m.recipients.WithLabelValues(queue, hop, to.protocol, to.tls, to.policy, n.result).Add(float64(n.count))
 		}
 	}
-}
-
-// destinationClass says what kind of destination an attempt came to, in a few words of our own.
-func destinationClass(a relay.Attempt) (protocol, tls, policy string) {
-	protocol, tls, policy = "none", "none", "none"
-	if hop, err := route.ParseHop(a.Hop); err == nil && a.Host != "" {
-		protocol = hop.Protocol.String()
-	}
-	switch a.TLS {
-	case "":
-	case "TLS 1.2", "TLS 1.3":
-		tls = a.TLS[len("TLS "):]
-	default:
-		tls = "other"
-	}
-	switch a.Policy {
-	case "":
-	case "configured", "dane", "mta-sts":
-		policy = a.Policy
-	default:
-		policy = "other"
-	}
-	return protocol, tls, policy
 }
 
 // cachedStats are the numbers of a spool, not quite new: to count takes longer the fuller it is, and who asks often must not slow it down.

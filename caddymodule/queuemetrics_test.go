@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -27,10 +28,10 @@ func TestQueueMetrics(t *testing.T) {
 	}
 	begin := map[string]float64{}
 	want := map[string]float64{
-		"attempts_total default,delivered":                       3, // two messages and a report
-		"attempts_total default,failed":                          1,
-		"deliveries_total configured,smtp,default,accepted,none": 3, // policy, protocol, queue, result, tls
-		"reports_total default":                                  1,
+		"attempts_total default,delivered":                                           3, // two messages and a report
+		"attempts_total default,failed":                                              1,
+		"deliveries_total " + a.rig.hop() + ",configured,smtp,default,accepted,none": 3, // hop, policy, protocol, queue, result, tls
+		"reports_total default":                                                      1,
 	}
 	for name := range want {
 		metric, labels, _ := strings.Cut(name, " ")
@@ -70,23 +71,33 @@ func TestQueueMetrics(t *testing.T) {
 	}
 }
 
-// Nothing that a sender or a recipient chooses becomes a label.
-func TestDestinationClassesAreFew(t *testing.T) {
+// Nothing that a sender or a recipient chooses becomes a label, nor what is secret.
+func TestDestinationsAreFew(t *testing.T) {
 	for _, test := range []struct {
 		a    relay.Attempt
-		want string
+		want destination
 	}{
-		{relay.Attempt{}, "none none none"},
-		{relay.Attempt{Hop: "mx://evil.example"}, "none none none"},
-		{relay.Attempt{Hop: "mx://evil.example", Host: "mx.evil.example", TLS: "TLS 1.3", Policy: "dane"}, "smtp 1.3 dane"},
-		{relay.Attempt{Hop: "smtps://ann@smart.example", Host: "smart.example", TLS: "TLS 1.2", Policy: "configured"}, "smtps 1.2 configured"},
-		{relay.Attempt{Hop: "unix//run/lmtp", Host: "/run/lmtp", TLS: "SSLv3", Policy: "evil.example"}, "lmtp other other"},
+		{relay.Attempt{}, destination{"none", "none", "none", "none"}},
+		{relay.Attempt{Hop: "mx://evil.example"}, destination{"mx", "none", "none", "none"}},
+		{relay.Attempt{Hop: "mx://evil.example", Host: "mx.evil.example", TLS: "TLS 1.3", Policy: "dane"}, destination{"mx", "smtp", "1.3", "dane"}},
+		{relay.Attempt{Hop: "smtps://ann@smart.example", Host: "smart.example", TLS: "TLS 1.2", Policy: "configured"},
+			destination{"smtps://smart.example:465", "smtps", "1.2", "configured"}},
+		{relay.Attempt{Hop: "unix//run/lmtp", Host: "/run/lmtp", TLS: "SSLv3", Policy: "evil.example"}, destination{"lmtp+unix:///run/lmtp", "lmtp", "other", "other"}},
+		{relay.Attempt{Hop: "https://hooks.example/secret", Host: "hooks.example"}, destination{"https://hooks.example", "https", "none", "none"}},
 	} {
-		if got := strings.Join(slices.Collect(func(yield func(string) bool) {
-			protocol, tls, policy := destinationClass(test.a)
-			_ = yield(protocol) && yield(tls) && yield(policy)
-		}), " "); got != test.want {
-			t.Errorf("%+v: got %s, want %s", test.a, got, test.want)
+		if got := destinationOf(test.a); got != test.want {
+			t.Errorf("%+v: got %+v, want %+v", test.a, got, test.want)
+		}
+	}
+	var l hopLabels
+	for i := range 2 * maxHopLabels {
+		hop := fmt.Sprint("smtp://", i)
+		want := hop
+		if i >= maxHopLabels {
+			want = "other"
+		}
+		if got := l.label(hop); got != want || l.label("smtp://1") != "smtp://1" && i > 0 {
+			t.Errorf("%s: got %s, want %s", hop, got, want)
 		}
 	}
 }
