@@ -101,6 +101,7 @@ type Server struct {
 	cfg      config
 
 	draining atomic.Bool
+	ending   chan struct{} // closed when draining begins
 	stressed atomic.Bool // near the limit of connections
 	rates    rateTable
 	mu       sync.Mutex // guards what follows; no code of a handler runs under it
@@ -138,6 +139,7 @@ func (srv *Server) start() error {
 		srv.perAddr = make(map[netip.Prefix]int)
 		srv.listen = make(map[net.Listener]struct{})
 		srv.idle = make(chan struct{})
+		srv.ending = make(chan struct{})
 		srv.mu.Unlock()
 		if !isDomainOrLiteral(srv.cfg.hostname) {
 			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)
