@@ -45,7 +45,9 @@ const (
 )
 
 // String names the state: "opening", "busy", "waiting", "data", "closed".
-func (st SessionState) String() string { return [...]string{"opening", "busy", "waiting", "data", "closed"}[st] }
+func (st SessionState) String() string {
+	return [...]string{"opening", "busy", "waiting", "data", "closed"}[st]
+}
 
 // Sessions lists the live sessions, in no order. Any goroutine may call it.
 func (srv *Server) Sessions() []SessionInfo {

@@ -93,7 +93,7 @@ type Server struct {
 	// commands and replies, without what is secret in them. Default: slog.Default().
 	Logger *slog.Logger
 
-	// AccessLog gets a line for each message that came whole and each session that ended, at info level. Default: Logger.
+	// AccessLog gets a line for each transaction, whatever became of it, and each session that ended, at info level. Default: Logger.
 	AccessLog *slog.Logger
 
 	started  sync.Once
@@ -102,7 +102,7 @@ type Server struct {
 
 	draining atomic.Bool
 	ending   chan struct{} // closed when draining begins
-	stressed atomic.Bool // near the limit of connections
+	stressed atomic.Bool   // near the limit of connections
 	rates    rateTable
 	mu       sync.Mutex // guards what follows; no code of a handler runs under it
 	closing  bool       // no new sessions
