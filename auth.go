@@ -123,7 +123,7 @@ func cmpOr(a, b string) string {
 // maxAuthDelay is the longest that the answer to a failed AUTH is held back.
 const maxAuthDelay = 8 * time.Second
 
-// pause waits, unless the client leaves or the server is closed first.
+// pause waits, unless the client leaves or the server is shut down first.
 func (s *Session) pause(d time.Duration) {
 	ctx := s.Context()
 	defer s.stopWatch()
@@ -132,6 +132,7 @@ func (s *Session) pause(d time.Duration) {
 	select {
 	case <-timer.C:
 	case <-ctx.Done():
+	case <-s.srv.ending:
 	}
 }
 

@@ -129,6 +129,7 @@ func (s *Session) giveUp(m *message) error {
 		return ErrHangup
 	}
 	s.dataFailed(m)
+	s.tx.cut = m.verdict
 	return ErrProtocol
 }
 

@@ -195,3 +195,71 @@ func failingAfter(log *calls, conn *brittle) func(*esmtp.Session) esmtp.Handler 
 		return &spy{log: log, on: do("BODY", func(*esmtp.Session) { conn.fail.Store(true) })}
 	}
 }
+
+// shaking is a connection whose TLS handshake comes to nothing as long as the client is silent.
+type shaking struct{ net.Conn }
+
+func (c shaking) HandshakeContext(context.Context) error {
+	_, err := c.Read(make([]byte, 1))
+	return err
+}
+
+// hiding is a connection whose addresses are known once the client has said them, as by the PROXY protocol.
+type hiding struct{ net.Conn }
+
+func (c hiding) RemoteAddr() net.Addr {
+	c.Read(make([]byte, 1))
+	return c.Conn.RemoteAddr()
+}
+
+// Who has said nothing yet doesn't hold a shutdown up, nor is it a client whose handshake failed.
+func TestShutdownDoesNotWaitForTheSilent(t *testing.T) {
+	for name, wrap := range map[string]func(net.Conn) net.Conn{
+		"in the handshake":      func(c net.Conn) net.Conn { return shaking{c} },
+		"in front of the proxy": func(c net.Conn) net.Conn { return hiding{c} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				srv, log := newSpy(nil)
+				srv.Observer.Failed = func(_ *esmtp.Session, e esmtp.SessionError) { t.Errorf("got failure %v", e) }
+				client, server := net.Pipe()
+				defer client.Close()
+				done := make(chan error)
+				go func() { done <- srv.ServeConn(wrap(server)) }()
+				synctest.Wait()
+				if list := srv.Sessions(); len(list) != 1 || list[0].State != esmtp.StateOpening {
+					t.Errorf("got %+v", list)
+				}
+				begin := time.Now()
+				if err := srv.Shutdown(context.Background()); err != nil || time.Since(begin) > 0 {
+					t.Errorf("got %v after %v, want nil at once", err, time.Since(begin))
+				}
+				if reason := <-done; reason != esmtp.ErrServerClosed {
+					t.Errorf("got reason %v, want %v", reason, esmtp.ErrServerClosed)
+				}
+				if text := log.String(); text != "" {
+					t.Errorf("the handler was called: %s", text)
+				}
+			})
+		})
+	}
+}
+
+// A reply that is held back is said at once.
+func TestShutdownDoesNotWaitForATarpit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		srv, _ := newSpy(nil)
+		srv.Limits.Errors, srv.Timeouts.ErrorDelay = 3, time.Minute
+		c := esmtptest.NewServer(t, srv).Dial()
+		c.Patience = 0
+		c.Run(greeting + "C: BAD\nS: 500 *\nC: BAD\nS: 500 *\nC: BAD\nsend")
+		synctest.Wait()
+		begin := time.Now()
+		done := make(chan error)
+		go func() { done <- srv.Shutdown(context.Background()) }()
+		c.Run("S: 500 *\n" + bye)
+		if err := <-done; err != nil || time.Since(begin) > 2*time.Second {
+			t.Errorf("got %v after %v, want nil at once", err, time.Since(begin))
+		}
+	})
+}

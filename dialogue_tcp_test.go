@@ -155,3 +155,27 @@ func TestShutdownOnASocket(t *testing.T) {
 		t.Errorf("Shutdown: got %v, want nil", err)
 	}
 }
+
+// A client that pipelines as the server shuts down gets every reply: to close at once would reset the connection, and what it has not read yet would be lost,
+// the 250 of a message among it.
+func TestShutdownLosesNoReplyOfATalker(t *testing.T) {
+	srv, _ := newSpy(nil)
+	srv.Limits.Junk = -1
+	conn := onSocket(t, srv, "tcp")()
+	defer conn.Close()
+	c := esmtptest.NewClient(t, conn)
+	c.Run(greeting)
+	talker := make(chan struct{})
+	go func() {
+		defer close(talker)
+		for range 100 {
+			io.WriteString(conn, strings.Repeat("NOOP\r\n", 100))
+		}
+	}()
+	go srv.Shutdown(context.Background())
+	defer func() { <-talker }()
+	text, err := io.ReadAll(conn)
+	if err != nil || !strings.Contains(string(text), "421 4.3.2") {
+		t.Errorf("got %v, after %q", err, text[max(0, len(text)-200):])
+	}
+}

@@ -173,20 +173,23 @@ const (
 	lingerOctets = 1 << 20
 )
 
-// hangUp closes the connection. If the client may still be sending, closing at once would reset the connection, and the client could
-// lose the reply that tells it why: so we stop sending first, and read a little.
-func (s *Session) hangUp() {
-	defer s.conn.Close()
+// lingers reports whether the client may still be sending. One that said nothing lately isn't: idle ones are not to hold up an exit.
+func (s *Session) lingers() bool {
 	switch s.reason {
 	case ErrRefused, ErrHangup, ErrEarlyTalker, ErrNotSMTP, ErrProtocol, ErrTooMany, ErrTooManyErrors:
-	default:
-		return // it left, or is silent
+		return !s.aborted.Load()
+	case ErrShutdown, ErrSessionTime:
+		return s.in.pending() || s.waiting == 0 || s.elapsed()-s.waiting < lingerTime
 	}
+	return false // it left, or is silent
+}
+
+// hangUp closes the connection. If the client may still be sending, closing at once would reset the connection, and the client could
+// lose the reply that tells it why, and the 250 of a message before that: so we stop sending first, and read a little.
+func (s *Session) hangUp() {
+	defer s.conn.Close()
 	c, ok := s.conn.(interface{ CloseWrite() error })
-	if !ok || s.aborted.Load() {
-		return
-	}
-	if c.CloseWrite() != nil {
+	if !ok || !s.lingers() || c.CloseWrite() != nil {
 		return
 	}
 	s.conn.SetReadDeadline(time.Now().Add(lingerTime))

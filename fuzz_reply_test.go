@@ -35,6 +35,7 @@ func FuzzReply(f *testing.F) {
 	f.Add(250, uint16(9), uint16(9999), uint16(1), strings.Repeat("é", 1000)+"\xff\u0085", true, true, false)
 	f.Add(250, uint16(0), uint16(0), uint16(0), "mx\nSIZE 1\n"+strings.Repeat("X", 600)+"\nDSN", true, true, true)
 	f.Add(550, uint16(5), uint16(7), uint16(1), strings.Repeat("x", 2000), true, true, false)
+	f.Add(250, uint16(2), uint16(0), uint16(0), "x"+strings.Repeat("é", 248)+strings.Repeat("\xa7", 9), true, true, false) // breaks in what is no UTF-8
 	f.Add(354, uint16(0), uint16(0), uint16(0), strings.Repeat("\n", 300), true, true, false)
 	f.Fuzz(func(t *testing.T, code int, a, b, c uint16, text string, enhanced, utf8ok, keywords bool) {
 		if code < 200 || code > 599 {

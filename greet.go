@@ -11,6 +11,9 @@ import (
 func (s *Session) greet() bool {
 	fewEnough := s.srv.admitAddr(s)
 	s.connected()
+	if s.aborted.Load() {
+		return false
+	}
 	if !fewEnough {
 		s.limited(LimitConnectionsPerAddress)
 	}
@@ -23,6 +26,7 @@ func (s *Session) greet() bool {
 		s.reason = err
 		return false
 	}
+	s.state.Store(uint32(StateBusy))
 	switch limit := s.cfg.limits.Connections; {
 	case !fewEnough:
 		s.bye(replyTooManyPeer, ErrTooMany)
@@ -137,10 +141,14 @@ func (s *Session) shakeHands(c handshaker) (took time.Duration, err error) {
 	if err := s.expectWrite(); err != nil {
 		return 0, err
 	}
+	if s.state.Store(uint32(StateOpening)); s.srv.draining.Load() {
+		return 0, ErrShutdown // who is silent would hold it up, and has missed being closed for it
+	}
+	defer s.state.Store(uint32(StateBusy))
 	begun := s.elapsed()
 	err = c.HandshakeContext(context.Background())
 	took = s.elapsed() - begun
-	if err != nil {
+	if err != nil && !s.aborted.Load() {
 		s.securedIn(took, err)
 		s.failed(ClassHandshake, err)
 	}

@@ -15,24 +15,53 @@ const maxLogged = 100
 
 // logMessage writes the line of a message that came whole.
 func (s *Session) logMessage(r Reply, times MessageTimes) {
+	s.tx.logged = true
 	if !s.logs() {
 		return
 	}
-	tx := s.tx
 	text := "message refused"
 	if r.Code/100 == 2 {
 		text = "message accepted"
 	}
+	v := s.tx.verdict
+	attrs := append(s.transactionAttrs(s.tx), slog.Duration("receive", times.Receive.Round(time.Microsecond)), slog.Duration("handle", times.Handle.Round(time.Microsecond)),
+		slog.String("reply", r.Error()), slog.String("verdict", v.Outcome(r)))
+	if v.Reason != "" {
+		attrs = append(attrs, slog.String("reason", v.Reason))
+	}
+	s.cfg.access.LogAttrs(context.Background(), slog.LevelInfo, text, attrs...)
+}
+
+// logDropped writes the line of a transaction without a message: nobody was accepted, the client thought better of it, or it is gone.
+func (s *Session) logDropped(tx *Transaction) {
+	if tx.logged || !s.logs() {
+		return
+	}
+	why := verbNames[s.verb]
+	if s.state.Load() == uint32(StateClosed) {
+		why = s.endedBy()
+	}
+	attrs := append(s.transactionAttrs(tx), slog.String("why", why))
+	if !tx.cut.IsZero() {
+		attrs = append(attrs, slog.String("reply", tx.cut.Error()))
+	}
+	s.cfg.access.LogAttrs(context.Background(), slog.LevelInfo, "transaction ended", attrs...)
+}
+
+// transactionAttrs are the fields that the lines of transactions have in common.
+func (s *Session) transactionAttrs(tx *Transaction) []slog.Attr {
 	to := make([]string, min(len(tx.recipients), maxLogged))
 	for i := range to {
 		to[i] = tx.recipients[i].Path.String()
 	}
 	attrs := append(s.clientAttrs(), slog.String("transaction", tx.ID()), slog.String("from", tx.from.String()), slog.Any("to", to),
-		slog.Int("recipients", len(tx.recipients)), slog.Int("refused", len(tx.refused)), slog.Int64("octets", tx.Octets()),
-		slog.Duration("receive", times.Receive.Round(time.Microsecond)), slog.Duration("handle", times.Handle.Round(time.Microsecond)),
-		slog.String("reply", r.Error()), slog.String("verdict", tx.verdict.Outcome(r)))
-	if reason := tx.verdict.Reason; reason != "" {
-		attrs = append(attrs, slog.String("reason", reason))
+		slog.Int("recipients", len(tx.recipients)), slog.Int("refused", len(tx.refused)), slog.Int64("octets", tx.Octets()))
+	if n := min(len(tx.refused), maxLogged); n > 0 {
+		refusals := make([]string, n)
+		for i, rcpt := range tx.refused[:n] {
+			refusals[i] = rcpt.Path.String() + ": " + rcpt.Reply.Error()
+		}
+		attrs = append(attrs, slog.Any("refusals", refusals))
 	}
 	if level, ok := tx.from.Priority(); ok { // RFC 6710 §4.1 (3)
 		attrs = append(attrs, slog.Int("priority", level))
@@ -40,7 +69,15 @@ func (s *Session) logMessage(r Reply, times MessageTimes) {
 	if s.forwarded != nil {
 		attrs = append(attrs, slog.Any("forwarded", *s.forwarded))
 	}
-	s.cfg.access.LogAttrs(context.Background(), slog.LevelInfo, text, attrs...)
+	return attrs
+}
+
+// endedBy says what ended the session.
+func (s *Session) endedBy() string {
+	if s.reason == nil {
+		return "QUIT"
+	}
+	return s.reason.Error()
 }
 
 // logEnd writes the line of a session that came to its end.
@@ -48,11 +85,7 @@ func (s *Session) logEnd() {
 	if !s.logs() {
 		return
 	}
-	why := "QUIT"
-	if s.reason != nil {
-		why = s.reason.Error()
-	}
-	attrs := append(s.clientAttrs(), slog.String("why", why), slog.Int("messages", s.Messages()), slog.Int("transactions", s.mails),
+	attrs := append(s.clientAttrs(), slog.String("why", s.endedBy()), slog.Int("messages", s.Messages()), slog.Int("transactions", s.mails),
 		slog.Int("errors", s.errors), slog.Int64("octets_in", s.in.total.Load()), slog.Int64("octets_out", s.octetsOut.Load()),
 		slog.Duration("duration", s.elapsed().Round(time.Microsecond)))
 	s.cfg.access.LogAttrs(context.Background(), slog.LevelInfo, "session ended", attrs...)

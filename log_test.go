@@ -162,3 +162,41 @@ func TestObserverSeesTheTLSState(t *testing.T) {
 	}
 	c.Run("C: QUIT\nS: 221 *\nclose")
 }
+
+// A transaction in which no message came whole has its line too: who was refused and why, and what ended it.
+func TestAccessLogHasTransactionsWithoutAMessage(t *testing.T) {
+	const mail, bob, nobody = "C: MAIL FROM:<ann@client.example>\nS: 250 *\n", "C: RCPT TO:<bob@example.org>\nS: 250 *\n", "C: RCPT TO:<nobody@example.org>\nS: 550 *\n"
+	for _, test := range []struct{ name, script, to, refusals, why, reply string }{
+		{"nobody was accepted", mail + nobody + "C: DATA\nS: 554 *\nC: QUIT\nS: 221 *\nclose", "[]", "[nobody@example.org: 550 5.1.1 who?]", "QUIT", "<nil>"},
+		{"the client thought better of it", mail + bob + nobody + "C: RSET\nS: 250 *\nC: QUIT\nS: 221 *\nclose", "[bob@example.org]", "[nobody@example.org: 550 5.1.1 who?]", "RSET", "<nil>"},
+		{"it said EHLO", mail + bob + "C: EHLO again\nS: 250-*\nS: ...\nC: QUIT\nS: 221 *\nclose", "[bob@example.org]", "<nil>", "EHLO", "<nil>"},
+		{"it left in DATA", mail + bob + "C: DATA\nS: 354 *\nC: A: b\nclose", "[bob@example.org]", "<nil>", "EOF", "<nil>"},
+		{"far over the limit", mail + bob + "C: DATA\nS: 354 *\nC: " + strings.Repeat("x", 900) + strings.Repeat("\nC: "+strings.Repeat("x", 900), 150) + "\nS: 421 *\nclose",
+			"[bob@example.org]", "<nil>", esmtp.ErrProtocol.Error(), "552 5.3.4 Message too big for this system"},
+		{"in BDAT", mail + bob + "C: BDAT 3\nC| abc\nS: 250 *\nC: QUIT\nS: 221 *\nclose", "[bob@example.org]", "<nil>", "QUIT", "<nil>"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			srv, _ := newSpy(func(s *esmtp.Session, verb, arg string) esmtp.Reply {
+				if verb == "RCPT" && strings.HasPrefix(arg, "nobody@") {
+					return esmtp.Deny(550, 5, 1, 1, "who?")
+				}
+				return esmtp.Reply{}
+			})
+			var access bytes.Buffer
+			srv.AccessLog = slog.New(slog.NewJSONHandler(&access, nil))
+			srv.Limits.MessageBytes = 1000
+			c := esmtptest.NewServer(t, srv).Dial()
+			c.Run(greeting + "C: EHLO client.example\nS: 250-*\nS: ...\n" + strings.TrimSuffix(test.script, "\nclose"))
+			c.Conn.Close()
+			shutdown(t, srv)
+			lines := logLines(t, &access)
+			if len(lines) != 2 || lines[0]["msg"] != "transaction ended" || lines[1]["msg"] != "session ended" {
+				t.Fatalf("got %v", lines)
+			}
+			l := lines[0]
+			if got := fmt.Sprintln(l["from"], l["to"], l["refusals"], l["why"], l["reply"]); got != fmt.Sprintln("ann@client.example", test.to, test.refusals, test.why, test.reply) {
+				t.Errorf("got %s", got)
+			}
+		})
+	}
+}

@@ -16,6 +16,7 @@ func TestALogThatIsOffAllocatesNothing(t *testing.T) {
 	line := []byte("NOOP")
 	if n := testing.AllocsPerRun(100, func() {
 		s.logMessage(Reply{Code: 250}, MessageTimes{})
+		s.logDropped(s.tx)
 		s.logEnd()
 		s.noteCommand(verbNOOP, line)
 		s.noteReply(Reply{Code: 250})

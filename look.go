@@ -37,14 +37,17 @@ type SessionState uint32
 
 // The states.
 const (
-	StateBusy    SessionState = iota // handling a command
+	StateOpening SessionState = iota // before the greeting, or in a TLS handshake
+	StateBusy                        // handling a command
 	StateWaiting                     // waiting for a command
 	StateData                        // receiving a message
 	StateClosed                      // at its end
 )
 
-// String names the state: "busy", "waiting", "data", "closed".
-func (st SessionState) String() string { return [...]string{"busy", "waiting", "data", "closed"}[st] }
+// String names the state: "opening", "busy", "waiting", "data", "closed".
+func (st SessionState) String() string {
+	return [...]string{"opening", "busy", "waiting", "data", "closed"}[st]
+}
 
 // Sessions lists the live sessions, in no order. Any goroutine may call it.
 func (srv *Server) Sessions() []SessionInfo {

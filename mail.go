@@ -90,6 +90,7 @@ func (s *Session) dropTransaction() {
 	if tx == nil {
 		return
 	}
+	s.logDropped(tx)
 	s.setTransaction(nil)
 	s.lastRcpts = len(tx.recipients)
 	s.separator = ""

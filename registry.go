@@ -160,7 +160,8 @@ func (srv *Server) Drain(ctx context.Context) error {
 }
 
 // Shutdown ends the server gracefully. It closes the listeners; sessions that wait for a command get 421 4.3.2 at once, the
-// others at their next command, and a message that is coming, by DATA or BDAT, may come whole and gets its reply first.
+// others at their next command, and a message that is coming, by DATA or BDAT, may come whole and gets its reply first. Connections on which
+// nothing was said yet, or that are in a TLS handshake, are closed: nothing can be lost there, and who is silent would hold it up.
 // Shutdown returns nil when the last session is gone; when ctx ends first it closes what is left, as [Server.Close]
 // does, and returns the context's error.
 func (srv *Server) Shutdown(ctx context.Context) error {
@@ -168,7 +169,9 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 		return err
 	}
 	srv.mu.Lock()
-	srv.draining.Store(true)
+	if srv.draining.CompareAndSwap(false, true) {
+		close(srv.ending)
+	}
 	srv.closing = true
 	srv.closeListeners()
 	live := make([]*Session, 0, len(srv.sessions))
@@ -179,6 +182,9 @@ func (srv *Server) Shutdown(ctx context.Context) error {
 	srv.mu.Unlock()
 	for _, s := range live {
 		s.wake()
+		if s.state.Load() == uint32(StateOpening) {
+			s.abort()
+		}
 	}
 	select {
 	case <-srv.idle:

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 // maxReplyLine is the longest reply line, CRLF included (RFC 5321 §4.5.3.1.5).
@@ -73,11 +75,7 @@ func wrapAt(s string, room int) int {
 	if i := strings.LastIndexByte(s[:room], ' '); i > room/2 {
 		return i
 	}
-	n := room
-	for n > room-utf8.UTFMax && !utf8.RuneStart(s[n]) {
-		n--
-	}
-	return n
+	return len(mailtext.Cut(s, room))
 }
 
 // printable makes a control character a space, and what isn't ASCII a question mark.

@@ -93,7 +93,7 @@ type Server struct {
 	// commands and replies, without what is secret in them. Default: slog.Default().
 	Logger *slog.Logger
 
-	// AccessLog gets a line for each message that came whole and each session that ended, at info level. Default: Logger.
+	// AccessLog gets a line for each transaction, whatever became of it, and each session that ended, at info level. Default: Logger.
 	AccessLog *slog.Logger
 
 	started  sync.Once
@@ -101,7 +101,8 @@ type Server struct {
 	cfg      config
 
 	draining atomic.Bool
-	stressed atomic.Bool // near the limit of connections
+	ending   chan struct{} // closed when draining begins
+	stressed atomic.Bool   // near the limit of connections
 	rates    rateTable
 	mu       sync.Mutex // guards what follows; no code of a handler runs under it
 	closing  bool       // no new sessions
@@ -138,6 +139,7 @@ func (srv *Server) start() error {
 		srv.perAddr = make(map[netip.Prefix]int)
 		srv.listen = make(map[net.Listener]struct{})
 		srv.idle = make(chan struct{})
+		srv.ending = make(chan struct{})
 		srv.mu.Unlock()
 		if !isDomainOrLiteral(srv.cfg.hostname) {
 			srv.startErr = fmt.Errorf("esmtp: hostname %q is neither a domain name nor an address literal", srv.cfg.hostname)

@@ -228,7 +228,7 @@ func newFilter(query url.Values) (f filter, err error) {
 			return f, apiError(http.StatusBadRequest, "esmtp: older is a duration, such as 30s or 1h, not %q", query.Get("older"))
 		}
 	}
-	states := []string{esmtp.StateBusy.String(), esmtp.StateWaiting.String(), esmtp.StateData.String(), esmtp.StateClosed.String()}
+	states := []string{esmtp.StateOpening.String(), esmtp.StateBusy.String(), esmtp.StateWaiting.String(), esmtp.StateData.String(), esmtp.StateClosed.String()}
 	if state := query.Get("state"); query.Has("state") && !slices.Contains(states, state) {
 		return f, apiError(http.StatusBadRequest, "esmtp: there is no state %q%s", state, didYouMean(state, states))
 	}

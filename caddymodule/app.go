@@ -115,7 +115,7 @@ func (a *App) Provision(ctx caddy.Context) error {
 		return fmt.Errorf("esmtp: %w", err)
 	}
 
-	places := make(map[string]string)
+	places := make(places)
 	for _, name := range slices.Sorted(maps.Keys(a.Servers)) {
 		srv := a.Servers[name]
 		if srv == nil {
@@ -125,12 +125,8 @@ func (a *App) Provision(ctx caddy.Context) error {
 			return fmt.Errorf("esmtp: server %s: %w", name, err)
 		}
 		for _, addr := range srv.addresses {
-			key := addressKey(addr)
-			if other, taken := places[key]; taken {
+			if other := places.take(addr, name); other != "" {
 				return fmt.Errorf("esmtp: server %s: address %s is that of server %s too", name, addr, other)
-			}
-			if key != "" {
-				places[key] = name
 			}
 		}
 	}

@@ -19,7 +19,7 @@ func init() {
 
 // parseOption reads the global option esmtp; existing is what earlier ones came to. See [App] and [Server] for the syntax.
 func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
-	p := &parser{Dispenser: d, app: &App{Servers: make(map[string]*Server)}, places: make(map[string]string)}
+	p := &parser{Dispenser: d, app: &App{Servers: make(map[string]*Server)}, places: make(places)}
 	if before, ok := existing.(httpcaddyfile.App); ok {
 		if err := json.Unmarshal(before.Value, p.app); err != nil {
 			return nil, d.WrapErr(err)
@@ -43,7 +43,7 @@ func parseOption(d *caddyfile.Dispenser, existing any) (any, error) {
 type parser struct {
 	*caddyfile.Dispenser
 	app      *App
-	places   map[string]string // where an address was given
+	places   places
 	matchers map[string]namedMatcher
 	inRoute  bool
 	rest     string // where the handle without a matcher is
@@ -55,7 +55,7 @@ func (p *parser) rememberAddresses() {
 		for _, text := range srv.Listen {
 			addrs, _ := parseAddress(text)
 			for _, addr := range addrs {
-				p.places[addressKey(addr)] = "server " + name + " of an earlier esmtp block"
+				p.places.take(addr, "server "+name+" of an earlier esmtp block")
 			}
 		}
 	}
@@ -141,12 +141,8 @@ func (p *parser) listen(srv *Server) error {
 		return p.WrapErr(err)
 	}
 	for _, addr := range addrs {
-		key := addressKey(addr)
-		if place := p.places[key]; place != "" {
+		if place := p.places.take(addr, fmt.Sprintf("%s:%d", p.File(), p.Line())); place != "" {
 			return p.Errf("address %s is given already at %s", addr, place)
-		}
-		if key != "" {
-			p.places[key] = fmt.Sprintf("%s:%d", p.File(), p.Line())
 		}
 	}
 	return nil

@@ -3,7 +3,9 @@ package caddymodule
 import (
 	"fmt"
 	"io/fs"
+	"net"
 	"net/netip"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -102,18 +104,61 @@ func isHost(host string) bool {
 	})
 }
 
-// addressKey names the socket of an address: the same for two addresses that can't both be had. It is empty if the port is for the
-// kernel to choose.
-func addressKey(addr address) string {
-	if addr.IsUnixNetwork() {
-		return addr.Network + "/" + addr.path()
+// addressKey names the socket of an address: the same for the same socket, however it is written. It is empty if the port is for the kernel to choose.
+func addressKey(addr address) string { return strings.Join(addressKeys(addr), " ") }
+
+// addressKeys are what the socket of an address takes, such as a port of IPv4 and that of IPv6. Two addresses that have one of them in common can't both be
+// had: Caddy's sockets would let them (SO_REUSEPORT), and the kernel deal the clients out between them.
+func addressKeys(addr address) []string {
+	switch {
+	case addr.IsUnixNetwork() && addr.isAbstract():
+		return []string{addr.Network + "/" + addr.path()}
+	case addr.IsUnixNetwork():
+		return []string{addr.Network + "/" + filepath.Clean(addr.path())}
+	case addr.IsFdNetwork() || !strings.HasPrefix(addr.Network, "tcp"):
+		return []string{addr.NetworkAddress.String()}
+	case addr.StartPort == 0:
+		return nil
 	}
-	if addr.StartPort == 0 && !addr.IsFdNetwork() {
-		return ""
+	port := strconv.FormatUint(uint64(addr.StartPort), 10)
+	switch host := hostKey(addr.Host); {
+	case host != "*":
+		return []string{net.JoinHostPort(host, port)}
+	case addr.Network == "tcp":
+		return []string{"tcp4/*:" + port, "tcp6/*:" + port} // Go listens for both, even if the address is 0.0.0.0
+	default:
+		return []string{addr.Network + "/*:" + port}
 	}
-	na := addr.NetworkAddress
-	if ip, err := netip.ParseAddr(na.Host); err == nil {
-		na.Host = ip.Unmap().String() // IPv6 has many ways to write one
+}
+
+// hostKey is the one way to write a host: "*" is every address of this machine.
+func hostKey(host string) string {
+	if host == "localhost" {
+		return "127.0.0.1" // which Go prefers
 	}
-	return na.String()
+	ip, err := netip.ParseAddr(host)
+	switch {
+	case host == "", err == nil && ip.IsUnspecified():
+		return "*"
+	case err == nil:
+		return ip.Unmap().String() // IPv6 has many ways to write one
+	}
+	return strings.ToLower(host)
+}
+
+// places tells where addresses were given.
+type places map[string]string
+
+// take notes that an address was given here. If it was given before it returns where.
+func (p places) take(addr address, here string) (before string) {
+	keys := addressKeys(addr)
+	for _, key := range keys {
+		if before := p[key]; before != "" {
+			return before
+		}
+	}
+	for _, key := range keys {
+		p[key] = here
+	}
+	return ""
 }

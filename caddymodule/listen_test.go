@@ -26,22 +26,37 @@ func TestPermissionsOfAUnixSocket(t *testing.T) {
 
 // An address is the same socket whatever its permissions are, and whether it is in TLS from the start.
 func TestWhatIsTheSameSocket(t *testing.T) {
-	key := func(text string) string {
+	of := func(text string) address {
 		addrs, err := parseAddress(text)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return addressKey(addrs[0])
+		return addrs[0]
 	}
-	for _, same := range [][2]string{{":25", "tls://:25"}, {":25", "tcp/:25"}, {"unix//run/s", "unix//run/s|0660"}, {"fd/3", "tls://fd/3"},
-		{"[::1]:25", "[0:0:0:0:0:0:0:1]:25"}, {"[2001:DB8::1]:25", "[2001:db8:0::1]:25"}, {"127.0.0.1:25", "[::ffff:127.0.0.1]:25"}} {
-		if a, b := key(same[0]), key(same[1]); a != b || a == "" {
+	for _, same := range [][2]string{{":25", "tls://:25"}, {":25", "tcp/:25"}, {"unix//run/s", "unix//run/s|0660"}, {"unix//run/s", "unix//run/./x/..//s"}, {"fd/3", "tls://fd/3"},
+		{"[::1]:25", "[0:0:0:0:0:0:0:1]:25"}, {"[2001:DB8::1]:25", "[2001:db8:0::1]:25"}, {"127.0.0.1:25", "[::ffff:127.0.0.1]:25"},
+		{":25", "[::]:25"}, {":25", "0.0.0.0:25"}, {"[::]:25", "0.0.0.0:25"}, {"tcp4/:25", "tcp4/0.0.0.0:25"},
+		{"tcp4/127.0.0.1:25", "127.0.0.1:25"}, {"tcp6/[::1]:25", "[::1]:25"}, {"localhost:25", "127.0.0.1:25"}, {"Mx.example:25", "mx.example:25"}} {
+		if a, b := addressKey(of(same[0])), addressKey(of(same[1])); a != b || a == "" {
 			t.Errorf("%s and %s: got %q and %q", same[0], same[1], a, b)
 		}
 	}
-	for _, other := range [][2]string{{":25", ":26"}, {":25", "127.0.0.1:25"}, {":25", "tcp4/:25"}, {"[::]:25", "0.0.0.0:25"}, {"unix//run/s", "unix//run/t"}, {"fd/3", "fd/4"}} {
-		if a, b := key(other[0]), key(other[1]); a == b {
-			t.Errorf("%s and %s: both are %q", other[0], other[1], a)
+	other := [][2]string{{":25", ":26"}, {":25", "127.0.0.1:25"}, {"0.0.0.0:25", "[::1]:25"}, {"tcp4/:25", "tcp6/:25"}, {"unix//run/s", "unix//run/t"}, {"unix/@s", "unix//s"},
+		{"fd/3", "fd/4"}, {":0", ":0"}}
+	for _, pair := range other {
+		a, b := of(pair[0]), of(pair[1])
+		if key := addressKey(a); key == addressKey(b) && key != "" {
+			t.Errorf("%s and %s: both are %q", pair[0], pair[1], key)
+		}
+		p := make(places)
+		if p.take(a, "one"); p.take(b, "two") != "" {
+			t.Errorf("%s and %s: can't both be had", pair[0], pair[1])
+		}
+	}
+	for _, pair := range [][2]string{{":25", "tcp4/:25"}, {"tcp6/[::]:25", "0.0.0.0:25"}, {":25", ":25"}} {
+		p := make(places)
+		if p.take(of(pair[0]), "one"); p.take(of(pair[1]), "two") != "one" {
+			t.Errorf("%s and %s: both can be had", pair[0], pair[1])
 		}
 	}
 }

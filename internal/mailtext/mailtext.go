@@ -40,13 +40,19 @@ func Paragraph(b *bytes.Buffer, indent, text string) {
 	b.WriteString("\r\n\r\n")
 }
 
-// Cut shortens a text to n octets or a few less, at a rune.
+// Cut shortens a text to n octets, or up to three less if else it would end within a rune.
 func Cut(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	for n > 0 && !utf8.RuneStart(s[n]) {
-		n--
+	for back := 1; back < utf8.UTFMax && back <= n; back++ {
+		if !utf8.RuneStart(s[n-back]) {
+			continue
+		}
+		if _, size := utf8.DecodeRuneInString(s[n-back:]); size > back {
+			return s[:n-back]
+		}
+		break
 	}
 	return s[:n]
 }

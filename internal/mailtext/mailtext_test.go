@@ -57,6 +57,21 @@ func FuzzParagraph(f *testing.F) {
 	})
 }
 
+func TestCutEndsAtARune(t *testing.T) {
+	for _, c := range []struct {
+		s    string
+		n    int
+		want string
+	}{
+		{"abc", 3, "abc"}, {"abc", 2, "ab"}, {"aü", 2, "a"}, {"aü", 1, "a"}, {"ü", 1, ""}, {"a€b", 3, "a"}, {"a€b", 4, "a€"}, {"a😀", 4, "a"}, {"a😀b", 5, "a😀"},
+		{"ü\xa7\xa7\xa7\xa7\xa7", 6, "ü\xa7\xa7\xa7\xa7"}, {"\xa7\xa7\xa7", 2, "\xa7\xa7"}, {"a\xc3b", 2, "a\xc3"}, // what is no UTF-8 can be cut anywhere
+	} {
+		if got := Cut(c.s, c.n); got != c.want {
+			t.Errorf("%q, %d: got %q, want %q", c.s, c.n, got, c.want)
+		}
+	}
+}
+
 func TestHas8BitFindsItAnywhere(t *testing.T) {
 	for size := range 100 {
 		p := bytes.Repeat([]byte{0x7f}, size)
