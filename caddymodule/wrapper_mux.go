@@ -26,8 +26,11 @@ const (
 // muxes are those in use, by their muxKey.
 var muxes = caddy.NewUsagePool()
 
-// muxKey names a place where connections are told apart: an address, and the wrappers between it and us.
-type muxKey struct{ network, address, place string }
+// muxKey names where connections are told apart.
+type muxKey struct {
+	network, address string
+	place            place
+}
 
 // mux tells web clients from mail clients for the listeners of one place, in all generations of the config. A connection that comes in
 // through one generation's listener may go to the next one's server: so none is lost when the config changes while it is being recognized.
@@ -48,9 +51,9 @@ type mux struct {
 }
 
 // joinMux makes the listener of a web server whose mail clients are taken out.
-func joinMux(below net.Listener, w *ListenerWrapper) net.Listener {
+func joinMux(below net.Listener, w *ListenerWrapper, at place) net.Listener {
 	addr := below.Addr()
-	key := muxKey{addr.Network(), addr.String(), w.place}
+	key := muxKey{addr.Network(), addr.String(), at}
 	value, _, _ := muxes.LoadOrNew(key, func() (caddy.Destructor, error) { return newMux(key), nil })
 	m := value.(*mux)
 	l := &webListener{Listener: below, wrapper: w, mux: m, done: make(chan struct{}), failed: make(chan struct{})}

@@ -86,10 +86,9 @@ func inBubble(t *testing.T, test func(t *testing.T, below *fakeListener, w *List
 			Wait:   caddy.Duration(time.Second),
 			log:    slog.New(slog.DiscardHandler),
 			server: &Server{wrapped: newHandover(), engine: &esmtp.Server{Hostname: "mx.example.org"}},
-			place:  t.Name(),
 		}
 		below := &fakeListener{make(chan any), make(chan struct{})}
-		l := joinMux(below, w)
+		l := joinMux(below, w, place{})
 		test(t, below, w, l)
 		l.Close()
 	})

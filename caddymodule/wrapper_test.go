@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -22,6 +23,7 @@ type sharedPort struct {
 	addr, wait, text string
 	storage          string // of certificates; without it the site is plain HTTP
 	options          string // more of them
+	wrappers         string // their names; default: one of ours on each side of TLS
 }
 
 func (s sharedPort) caddyfile(t *testing.T) string {
@@ -29,11 +31,12 @@ func (s sharedPort) caddyfile(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapper := "esmtp {\nserver mail\nwait " + s.wait + "\n}\n"
-	wrappers, site, tls := wrapper, "http://", ""
+	wrappers, site, tls := "esmtp", "http://", ""
 	if s.storage != "" {
-		wrappers, site, tls = wrapper+"tls\n"+wrapper, "https://", "tls\ntest_certified\n"
+		wrappers, site, tls = "esmtp tls esmtp", "https://", "tls\ntest_certified\n"
 	}
+	wrappers = strings.NewReplacer(" ", "\n", "esmtp", "esmtp {\nserver mail\nwait "+s.wait+"\n}",
+		"proxy_protocol", "proxy_protocol {\nallow 192.0.2.0/24\nfallback_policy skip\n}").Replace(cmp.Or(s.wrappers, wrappers)) + "\n"
 	storage := s.storage
 	if storage == "" {
 		storage = tempDir(t)
@@ -71,9 +74,9 @@ func listeners() (n int) {
 }
 
 // newSharedPort runs Caddy with a shared port. A site on HTTPS has its certificate.
-func newSharedPort(t *testing.T, wait string, secure bool) (sharedPort, *tls.Config) {
+func newSharedPort(t *testing.T, wait string, secure bool, wrappers ...string) (sharedPort, *tls.Config) {
 	t.Helper()
-	s := sharedPort{addr: freeAddress(t), wait: wait, text: "one"}
+	s := sharedPort{addr: freeAddress(t), wait: wait, text: "one", wrappers: strings.Join(wrappers, "")}
 	t.Cleanup(func() { stop(t) })
 	if !secure {
 		s.load(t)
@@ -84,15 +87,7 @@ func newSharedPort(t *testing.T, wait string, secure bool) (sharedPort, *tls.Con
 	}
 	s.storage = tempDir(t)
 	s.load(t)
-	names := map[string]bool{"web.example.internal": true, "mx.example.internal": true}
-	for len(names) > 0 {
-		select {
-		case name := <-certified:
-			delete(names, name)
-		case <-time.After(10 * time.Second):
-			t.Fatalf("no certificates for %v", names)
-		}
-	}
+	waitCertificates(t, "web.example.internal", "mx.example.internal")
 	return s, &tls.Config{InsecureSkipVerify: true, ServerName: "mx.example.internal"}
 }
 
