@@ -118,14 +118,11 @@ func (m *mux) Destruct() error {
 func (m *mux) recognize(c *client, wait time.Duration) {
 	if conn, ok := c.Conn.(handshaker); ok {
 		switch name, err := m.shakeHands(c, conn); {
-		case err != nil:
-			m.toWeb(c, conn) // which logs it, and has an answer for a client that speaks HTTP
-			return
-		case name == protocolSMTP:
+		case name == protocolSMTP: // if it failed after that, too
 			m.toMail(c, conn)
 			return
-		case name != "":
-			m.toWeb(c, conn)
+		case name != "" || err != nil:
+			m.toWeb(c, conn) // which logs errors, and has an answer for a client that speaks HTTP
 			return
 		}
 	}
@@ -140,15 +137,17 @@ type handshaker interface {
 	ConnectionState() tls.ConnectionState
 }
 
-// shakeHands does the handshake, and returns the protocol name that it came to. It must be done before the sniffing: a deadline that passes
-// in a handshake breaks the connection.
+// shakeHands does the handshake, and returns the protocol name that it came to, which one that fails may have come to as well. It must be done
+// before the sniffing: a deadline that passes in a handshake breaks the connection.
 func (m *mux) shakeHands(c *client, conn handshaker) (name string, err error) {
 	m.setDeadline(c, c.SetDeadline, handshakeTime)
-	if err := conn.HandshakeContext(context.Background()); err != nil {
-		return "", err
+	begun := time.Now()
+	err = conn.HandshakeContext(context.Background())
+	c.handshake = &handshake{err, time.Since(begun)}
+	if err == nil {
+		c.SetDeadline(time.Time{})
 	}
-	c.SetDeadline(time.Time{})
-	return conn.ConnectionState().NegotiatedProtocol, nil
+	return conn.ConnectionState().NegotiatedProtocol, err
 }
 
 // setDeadline sets a deadline: now, if there is a hurry, or nobody is left to wait for.
@@ -184,6 +183,7 @@ func (m *mux) toMail(c *client, conn net.Conn) {
 		conn.Close()
 		return
 	}
+	conn = c.forMail(conn)
 	ctx, cancel := context.WithTimeout(context.Background(), handoverTime)
 	defer cancel()
 	for ctx.Err() == nil {
