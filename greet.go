@@ -148,6 +148,9 @@ func (s *Session) shakeHands(c handshaker) (took time.Duration, err error) {
 	begun := s.elapsed()
 	err = c.HandshakeContext(context.Background())
 	took = s.elapsed() - begun
+	if before, ok := c.(interface{ HandshakeTime() time.Duration }); ok {
+		took = before.HandshakeTime()
+	}
 	if err != nil && !s.aborted.Load() {
 		s.securedIn(took, err)
 		s.failed(ClassHandshake, err)

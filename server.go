@@ -209,7 +209,8 @@ func (srv *Server) pause(d time.Duration) {
 
 // ServeConn serves one connection, and returns when it is closed: with nil after QUIT, else with the reason that
 // the handler's Closed gets. conn can be anything; if it has a ConnectionState method, as a *tls.Conn has, the session
-// is in TLS from the start.
+// is in TLS from the start. If it has HandshakeContext too its handshake counts: for the Observer, and for the rate of handshakes. One that was made
+// before can tell in that method what came of it, and in HandshakeTime() time.Duration how long it took.
 func (srv *Server) ServeConn(conn net.Conn) error {
 	if err := srv.start(); err != nil {
 		conn.Close()

@@ -1,13 +1,16 @@
 package esmtp_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/esmtptest"
@@ -228,6 +231,46 @@ func TestServeTLSIsSecureFromTheStart(t *testing.T) {
 	}
 	if err := new(esmtp.Server).ServeTLS(esmtptest.Listen()); err == nil {
 		t.Error("ServeTLS without a TLSConfig must be an error")
+	}
+}
+
+// shaken is a connection whose handshake was made before: in three seconds, and with err.
+type shaken struct {
+	*esmtptest.Conn
+	err error
+}
+
+func (shaken) ConnectionState() tls.ConnectionState {
+	return tls.ConnectionState{HandshakeComplete: true}
+}
+func (c shaken) HandshakeContext(context.Context) error { return c.err }
+func (shaken) HandshakeTime() time.Duration             { return 3 * time.Second }
+
+// A handshake that somebody else made counts as one of ours.
+func TestAHandshakeThatWasMadeBeforeCounts(t *testing.T) {
+	broken := errors.New("broken")
+	var h heard
+	srv := &esmtp.Server{Rates: esmtp.Rates{Handshakes: 2}, Observer: observe(&h)}
+	srv.Observer.Secured = func(s *esmtp.Session, took time.Duration, err error) { h.add(fmt.Sprint("secured ", took, err)) }
+	for i, err := range []error{nil, broken, nil} {
+		client, server := esmtptest.Pipe()
+		ended := make(chan error, 1)
+		go func() { ended <- srv.ServeConn(shaken{server, err}) }()
+		c := esmtptest.NewClient(t, client)
+		if i == 0 {
+			c.Run("S: 220 *\nC: QUIT\nS: 221 *")
+		}
+		c.ExpectClose()
+		client.Close()
+		if got := <-ended; !errors.Is(got, []error{nil, broken, esmtp.ErrTooMany}[i]) {
+			t.Errorf("number %d ended with %v", i, got)
+		}
+	}
+	want := "[connected secured 3s <nil> CONNECT 220 QUIT 221 ended <nil>" +
+		" connected secured 3s broken failed handshake ended esmtp: TLS handshake failed\nbroken" +
+		" connected limit handshake_rate ended esmtp: too many connections]"
+	if got := h.String(); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 

@@ -1,13 +1,11 @@
 package caddymodule
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
@@ -56,7 +54,11 @@ type ListenerWrapper struct {
 
 	log    *slog.Logger
 	server *Server
-	place  string // in the stack of wrappers
+
+	web      *caddyhttp.Server
+	httpPort int      // where it has no TLS
+	names    []string // of its wrappers
+	index    int      // ours among them
 }
 
 const (
@@ -87,10 +89,9 @@ func (w *ListenerWrapper) Provision(ctx caddy.Context) error {
 	if w.server, err = app.wrappedServer(w.Server); err != nil {
 		return err
 	}
-	names := wrapperNames(web)
-	i := app.nextWrapper(web, names)
-	w.place = strings.Join(names[:i], " ")
-	if tls := slices.Index(names, "tls"); tls < i {
+	w.web, w.httpPort, w.names = web, httpPort(ctx), wrapperNames(web)
+	w.index = app.nextWrapper(web, w.names)
+	if w.isBehindTLS() {
 		offerSMTP(web)
 	}
 	return nil
@@ -102,19 +103,6 @@ func (w *ListenerWrapper) Validate() error {
 		return fmt.Errorf("esmtp: wait is %s: it can be up to %s", time.Duration(w.Wait), maxWait)
 	}
 	return nil
-}
-
-// wrapperNames lists the wrappers of a web server, the first one closest to the socket.
-func wrapperNames(web *caddyhttp.Server) []string {
-	names := make([]string, len(web.ListenerWrappersRaw))
-	for i, raw := range web.ListenerWrappersRaw {
-		var mod struct {
-			Wrapper string `json:"wrapper"`
-		}
-		json.Unmarshal(raw, &mod) // Caddy has found that it can
-		names[i] = mod.Wrapper
-	}
-	return names
 }
 
 // offerSMTP adds smtp to the protocol names of a web server, which is about to provision its policies. One that offers no names takes all clients.
@@ -132,7 +120,7 @@ func offerSMTP(web *caddyhttp.Server) {
 
 // WrapListener takes the mail clients out of what a listener accepts. Caddy calls it when it starts the web server.
 func (w *ListenerWrapper) WrapListener(l net.Listener) net.Listener {
-	return joinMux(l, w)
+	return joinMux(l, w, w.placeOf(l.Addr()))
 }
 
 // UnmarshalCaddyfile sets up the wrapper from Caddyfile tokens. Syntax:

@@ -2,9 +2,11 @@ package caddymodule
 
 import (
 	"container/list"
+	"context"
 	"crypto/tls"
 	"errors"
 	"net"
+	"time"
 
 	"github.com/soheilhy/cmux"
 )
@@ -14,6 +16,8 @@ type client struct {
 	net.Conn
 	begun bool  // octets were read
 	err   error // of the last read
+
+	handshake *handshake // nil if none was made here
 
 	place   *list.Element // among those that are not decided; it and hurried are guarded by the mux
 	hurried bool
@@ -50,8 +54,10 @@ type sniffed struct {
 }
 
 // CloseWrite does what MuxConn hides.
-func (s *sniffed) CloseWrite() error {
-	if conn, ok := s.conn.(interface{ CloseWrite() error }); ok {
+func (s *sniffed) CloseWrite() error { return closeWrite(s.conn) }
+
+func closeWrite(conn net.Conn) error {
+	if conn, ok := conn.(interface{ CloseWrite() error }); ok {
 		return conn.CloseWrite()
 	}
 	return errors.ErrUnsupported
@@ -66,3 +72,30 @@ type sniffedTLS struct {
 type connectionStater interface {
 	ConnectionState() tls.ConnectionState
 }
+
+// forMail makes of a connection what tells a mail server of its handshake, so that it counts there.
+func (c *client) forMail(conn net.Conn) net.Conn {
+	if state, ok := conn.(connectionStater); ok && c.handshake != nil {
+		return shaken{conn, state, c.handshake}
+	}
+	return conn
+}
+
+// shaken is a connection whose handshake was made before its server got it.
+type shaken struct {
+	net.Conn
+	connectionStater
+	*handshake
+}
+
+// CloseWrite does what net.Conn hides.
+func (s shaken) CloseWrite() error { return closeWrite(s.Conn) }
+
+// handshake is what came of one, and how long it took.
+type handshake struct {
+	err  error
+	took time.Duration
+}
+
+func (h *handshake) HandshakeContext(context.Context) error { return h.err }
+func (h *handshake) HandshakeTime() time.Duration           { return h.took }

@@ -26,8 +26,11 @@ const (
 // muxes are those in use, by their muxKey.
 var muxes = caddy.NewUsagePool()
 
-// muxKey names a place where connections are told apart: an address, and the wrappers between it and us.
-type muxKey struct{ network, address, place string }
+// muxKey names where connections are told apart.
+type muxKey struct {
+	network, address string
+	place            place
+}
 
 // mux tells web clients from mail clients for the listeners of one place, in all generations of the config. A connection that comes in
 // through one generation's listener may go to the next one's server: so none is lost when the config changes while it is being recognized.
@@ -48,9 +51,9 @@ type mux struct {
 }
 
 // joinMux makes the listener of a web server whose mail clients are taken out.
-func joinMux(below net.Listener, w *ListenerWrapper) net.Listener {
+func joinMux(below net.Listener, w *ListenerWrapper, at place) net.Listener {
 	addr := below.Addr()
-	key := muxKey{addr.Network(), addr.String(), w.place}
+	key := muxKey{addr.Network(), addr.String(), at}
 	value, _, _ := muxes.LoadOrNew(key, func() (caddy.Destructor, error) { return newMux(key), nil })
 	m := value.(*mux)
 	l := &webListener{Listener: below, wrapper: w, mux: m, done: make(chan struct{}), failed: make(chan struct{})}
@@ -115,14 +118,11 @@ func (m *mux) Destruct() error {
 func (m *mux) recognize(c *client, wait time.Duration) {
 	if conn, ok := c.Conn.(handshaker); ok {
 		switch name, err := m.shakeHands(c, conn); {
-		case err != nil:
-			m.toWeb(c, conn) // which logs it, and has an answer for a client that speaks HTTP
-			return
-		case name == protocolSMTP:
+		case name == protocolSMTP: // if it failed after that, too
 			m.toMail(c, conn)
 			return
-		case name != "":
-			m.toWeb(c, conn)
+		case name != "" || err != nil:
+			m.toWeb(c, conn) // which logs errors, and has an answer for a client that speaks HTTP
 			return
 		}
 	}
@@ -137,15 +137,17 @@ type handshaker interface {
 	ConnectionState() tls.ConnectionState
 }
 
-// shakeHands does the handshake, and returns the protocol name that it came to. It must be done before the sniffing: a deadline that passes
-// in a handshake breaks the connection.
+// shakeHands does the handshake, and returns the protocol name that it came to, which one that fails may have come to as well. It must be done
+// before the sniffing: a deadline that passes in a handshake breaks the connection.
 func (m *mux) shakeHands(c *client, conn handshaker) (name string, err error) {
 	m.setDeadline(c, c.SetDeadline, handshakeTime)
-	if err := conn.HandshakeContext(context.Background()); err != nil {
-		return "", err
+	begun := time.Now()
+	err = conn.HandshakeContext(context.Background())
+	c.handshake = &handshake{err, time.Since(begun)}
+	if err == nil {
+		c.SetDeadline(time.Time{})
 	}
-	c.SetDeadline(time.Time{})
-	return conn.ConnectionState().NegotiatedProtocol, nil
+	return conn.ConnectionState().NegotiatedProtocol, err
 }
 
 // setDeadline sets a deadline: now, if there is a hurry, or nobody is left to wait for.
@@ -181,6 +183,7 @@ func (m *mux) toMail(c *client, conn net.Conn) {
 		conn.Close()
 		return
 	}
+	conn = c.forMail(conn)
 	ctx, cancel := context.WithTimeout(context.Background(), handoverTime)
 	defer cancel()
 	for ctx.Err() == nil {

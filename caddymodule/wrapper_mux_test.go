@@ -86,10 +86,9 @@ func inBubble(t *testing.T, test func(t *testing.T, below *fakeListener, w *List
 			Wait:   caddy.Duration(time.Second),
 			log:    slog.New(slog.DiscardHandler),
 			server: &Server{wrapped: newHandover(), engine: &esmtp.Server{Hostname: "mx.example.org"}},
-			place:  t.Name(),
 		}
 		below := &fakeListener{make(chan any), make(chan struct{})}
-		l := joinMux(below, w)
+		l := joinMux(below, w, place{})
 		test(t, below, w, l)
 		l.Close()
 	})
@@ -230,15 +229,15 @@ func TestTheNumberOfConnectionsIsBounded(t *testing.T) {
 	})
 }
 
-// handshake is a connection in TLS whose client takes its time.
-type handshake struct{ *esmtptest.Conn }
+// slowTLS is a connection in TLS whose client takes its time.
+type slowTLS struct{ *esmtptest.Conn }
 
-func (h handshake) HandshakeContext(context.Context) error {
+func (h slowTLS) HandshakeContext(context.Context) error {
 	_, err := h.Read(make([]byte, 1))
 	return err
 }
 
-func (handshake) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
+func (slowTLS) ConnectionState() tls.ConnectionState { return tls.ConnectionState{} }
 
 // A client that doesn't go on with its handshake is left to the web server, which finds that it has failed.
 func TestAHandshakeIsNotWaitedForForEver(t *testing.T) {
@@ -246,7 +245,7 @@ func TestAHandshakeIsNotWaitedForForEver(t *testing.T) {
 		begin := time.Now()
 		client, server := esmtptest.Pipe()
 		defer client.Close()
-		below.results <- handshake{server}
+		below.results <- slowTLS{server}
 		conn, err := l.Accept()
 		if err != nil {
 			t.Fatal(err)

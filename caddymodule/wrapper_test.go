@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"io"
@@ -22,6 +23,9 @@ type sharedPort struct {
 	addr, wait, text string
 	storage          string // of certificates; without it the site is plain HTTP
 	options          string // more of them
+	settings         string // more of the mail server's
+	wrappers         string // their names; default: one of ours on each side of TLS
+	proxies          string // who may use proxy_protocol; default: none of our clients
 }
 
 func (s sharedPort) caddyfile(t *testing.T) string {
@@ -29,18 +33,19 @@ func (s sharedPort) caddyfile(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	wrapper := "esmtp {\nserver mail\nwait " + s.wait + "\n}\n"
-	wrappers, site, tls := wrapper, "http://", ""
+	wrappers, site, tls := "esmtp", "http://", ""
 	if s.storage != "" {
-		wrappers, site, tls = wrapper+"tls\n"+wrapper, "https://", "tls\ntest_certified\n"
+		wrappers, site, tls = "esmtp tls esmtp", "https://", "tls\ntest_certified\n"
 	}
+	wrappers = strings.NewReplacer(" ", "\n", "esmtp", "esmtp {\nserver mail\nwait "+s.wait+"\n}",
+		"proxy_protocol", "proxy_protocol {\nallow "+cmp.Or(s.proxies, "192.0.2.0/24")+"\nfallback_policy skip\n}").Replace(cmp.Or(s.wrappers, wrappers)) + "\n"
 	storage := s.storage
 	if storage == "" {
 		storage = tempDir(t)
 	}
 	return "{\n" + private + "skip_install_trust\nauto_https disable_redirects\nstorage file_system " + storage + "\n" + s.options +
 		"servers " + s.addr + " {\nprotocols h1 h2 h2c\nlistener_wrappers {\n" + wrappers + "}\n}\n" +
-		"esmtp {\nserver mail {\nhostname mx.example.internal\n" + tls + "test_tracked {\ntext " + s.text + "\n}\n}\n}\n}\n" +
+		"esmtp {\nserver mail {\nhostname mx.example.internal\n" + s.settings + tls + "test_tracked {\ntext " + s.text + "\n}\n}\n}\n}\n" +
 		site + "web.example.internal:" + port + " {\nbind " + host + "\nrespond \"" + s.text + " {http.request.method} {http.request.proto} {http.request.scheme}\"\n}\n"
 }
 
@@ -71,9 +76,9 @@ func listeners() (n int) {
 }
 
 // newSharedPort runs Caddy with a shared port. A site on HTTPS has its certificate.
-func newSharedPort(t *testing.T, wait string, secure bool) (sharedPort, *tls.Config) {
+func newSharedPort(t *testing.T, wait string, secure bool, wrappers ...string) (sharedPort, *tls.Config) {
 	t.Helper()
-	s := sharedPort{addr: freeAddress(t), wait: wait, text: "one"}
+	s := sharedPort{addr: freeAddress(t), wait: wait, text: "one", wrappers: strings.Join(wrappers, "")}
 	t.Cleanup(func() { stop(t) })
 	if !secure {
 		s.load(t)
@@ -84,15 +89,7 @@ func newSharedPort(t *testing.T, wait string, secure bool) (sharedPort, *tls.Con
 	}
 	s.storage = tempDir(t)
 	s.load(t)
-	names := map[string]bool{"web.example.internal": true, "mx.example.internal": true}
-	for len(names) > 0 {
-		select {
-		case name := <-certified:
-			delete(names, name)
-		case <-time.After(10 * time.Second):
-			t.Fatalf("no certificates for %v", names)
-		}
-	}
+	waitCertificates(t, "web.example.internal", "mx.example.internal")
 	return s, &tls.Config{InsecureSkipVerify: true, ServerName: "mx.example.internal"}
 }
 
@@ -141,13 +138,21 @@ var (
 // secured is a connection in TLS.
 func (s sharedPort) secured(t *testing.T, config *tls.Config, names ...string) *esmtptest.Client {
 	t.Helper()
-	c := dialTCP(t, s.addr, "")
+	c := dialTCP(t, s.addr, s.header())
 	config = config.Clone()
 	config.NextProtos = names
 	if err := c.StartTLS(config); err != nil {
 		t.Fatal(err)
 	}
 	return c
+}
+
+// header is what our clients begin with.
+func (s sharedPort) header() string {
+	if s.proxies == "" {
+		return ""
+	}
+	return "PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n"
 }
 
 // expectLine reads a line of any protocol.
