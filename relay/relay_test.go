@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -362,9 +363,12 @@ func TestTLSRequiredNo(t *testing.T) {
 
 // What is made of a message that asks for TLS all the way asks for it too, whoever it is from; and so does the report about it, without the body (RFC 8689 §5).
 func TestTheNeedForTLSHoldsForAllThatComesOfAMessage(t *testing.T) {
+	d := mx("example.net", public[0])
+	maps.Copy(d, mx("example.org", public[1]))
 	for _, from := range []string{"", "list@example.org"} {
 		hop := new(nextHops).serve(t, nil, false)
-		r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+		r := newRig(t, d, map[string]string{public[0]: hop.addr, public[1]: ""})
+		r.Schedule.Retry = []time.Duration{time.Hour}
 		it := item(from, "bob@example.net")
 		it.Needs |= spool.NeedsRequireTLS
 		r.put(text, it)
