@@ -38,6 +38,10 @@ func TestManyRecipientsTakeSeveralTransactions(t *testing.T) {
 		}
 		return h
 	}
+	refusing := func(h *nextHops) *nextHops {
+		h.eom = func(int) esmtp.Reply { return esmtp.Deny(451, 4, 3, 0, "no") }
+		return h
+	}
 	for name, test := range map[string]struct {
 		hop                   *nextHops
 		accepted, later       int
@@ -51,6 +55,7 @@ func TestManyRecipientsTakeSeveralTransactions(t *testing.T) {
 		"552 5.5.3":                   {full(esmtp.Deny(552, 5, 5, 3, "too many")), all, 0, 4, 1},
 		"452 of another meaning":      {full(esmtp.Deny(452, 4, 2, 2, "mailbox full")), 2, all - 2, 1, 1},
 		"nobody is taken":             {&nextHops{rcpt: func(esmtp.Path) esmtp.Reply { return esmtp.Deny(452, 4, 5, 3, "too many") }}, 0, all, 0, 1},
+		"too many, and then refused":  {refusing(full(esmtp.Deny(552, 5, 5, 3, "too many"))), 0, all, 0, 1},
 		"all taken, and then refused": {&nextHops{ehlo: limits("RCPTMAX=3"), eom: func(int) esmtp.Reply { return esmtp.Deny(451, 4, 3, 0, "no") }}, 0, all, 0, 1},
 	} {
 		t.Run(name, func(t *testing.T) {

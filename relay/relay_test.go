@@ -1,8 +1,11 @@
 package relay_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -355,6 +358,43 @@ func TestTLSRequiredNo(t *testing.T) {
 				t.Errorf("got %d accepted, want %d: %s", a.Accepted, test.accepted, a.Reply)
 			}
 		})
+	}
+}
+
+// What is made of a message that asks for TLS all the way asks for it too, whoever it is from; and so does the report about it, without the body (RFC 8689 §5).
+func TestTheNeedForTLSHoldsForAllThatComesOfAMessage(t *testing.T) {
+	d := mx("example.net", public[0])
+	maps.Copy(d, mx("example.org", public[1]))
+	for _, from := range []string{"", "list@example.org"} {
+		hop := new(nextHops).serve(t, nil, false)
+		r := newRig(t, d, map[string]string{public[0]: hop.addr, public[1]: ""})
+		r.Schedule.Retry = []time.Duration{time.Hour}
+		it := item(from, "bob@example.net")
+		it.Needs |= spool.NeedsRequireTLS
+		r.put(text, it)
+		if a := r.run(1)[0]; a.Accepted != 0 || a.Failed != 1 || len(hop.letters()) != 0 {
+			t.Errorf("%q: got %+v", from, a)
+		}
+		left := r.left()
+		if from == "" {
+			if left != "" {
+				t.Errorf("left is %s", left)
+			}
+			continue
+		}
+		items, _, err := r.Spool.List(t.Context(), spool.Filter{})
+		if err != nil || len(items) != 1 || !strings.Contains(items[0].Sender.Params, "REQUIRETLS") {
+			t.Fatalf("got %s, %v", left, err)
+		}
+		body, err := r.Spool.OpenBody(t.Context(), items[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(body)
+		body.Close()
+		if err != nil || bytes.Contains(content, []byte("line\r\n")) || !bytes.Contains(content, []byte("Subject: hi")) {
+			t.Errorf("got %v\n%s", err, content)
+		}
 	}
 }
 

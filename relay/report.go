@@ -111,6 +111,11 @@ func (r *Relay) makeReport(item *spool.Item, from esmtp.Path, list []dsn.Recipie
 		original = nothing{}
 	}
 	defer original.Close()
+	if item.Needs&spool.NeedsRequireTLS != 0 && !from.RequireTLS() { // what it was made of asked for it
+		if from, err = esmtp.NewPath(from.String(), from.Params()+" REQUIRETLS"); err != nil {
+			return report, false
+		}
+	}
 	message, err := dsn.New(dsn.Report{Hostname: r.Hostname, From: from, Arrived: item.Created(), Recipients: list, Now: now}, original)
 	if errors.Is(err, dsn.ErrNobody) {
 		return report, false

@@ -22,9 +22,9 @@ func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
 	return tlspolicy.Verified
 }
 
-// requireTLS reports whether the message asks for TLS all the way. For a report that is only a wish (RFC 8689 §5).
+// requireTLS reports whether the message asks for TLS all the way, or the one that it was made of. For a report that is only a wish (RFC 8689 §5).
 func (a *attempt) requireTLS() bool {
-	return !a.from.IsNull() && (a.from.RequireTLS() || a.item.Needs&spool.NeedsRequireTLS != 0)
+	return a.item.Needs&spool.NeedsRequireTLS != 0 || !a.from.IsNull() && a.from.RequireTLS()
 }
 
 // waivesTLS reports whether the sender wants it delivered whatever the receiving domain's policy says. To ask for TLS at the same time makes no sense, and then that

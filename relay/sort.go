@@ -119,9 +119,12 @@ func (a *attempt) sort(conn *conn, result *smtpclient.Result) {
 
 func (a *attempt) sortOne(r *recipient, conn *conn, o smtpclient.Outcome, result *smtpclient.Result) {
 	e := o.Err
-	if tooMany(e) && result.Delivered() {
+	if tooMany(e) && someTaken(result) {
 		r.reply, r.host, a.reached = e.Reply, conn.host, true
-		return // undecided: the next transaction is for this one
+		if !result.Delivered() {
+			r.fate = later
+		}
+		return // else undecided: the next transaction is for this one
 	}
 	if e == nil {
 		a.reached = true
@@ -167,6 +170,11 @@ func tooMany(e *smtpclient.Error) bool {
 	}
 	enh := e.Reply.Enh
 	return (e.Reply.Code == 452 || e.Reply.Code == 552) && (enh[1] == 5 && enh[2] == 3 || enh == esmtp.Enhanced{})
+}
+
+// someTaken reports whether the server took a recipient, whatever became of the message then.
+func someTaken(result *smtpclient.Result) bool {
+	return slices.ContainsFunc(result.Recipients, func(o smtpclient.Outcome) bool { return o.Err == nil || o.Err.Verb != "RCPT" })
 }
 
 // giveUp ends the attempt for those that no host has answered for, if there are any. If every host lacked what the message needs it fails: that will not change.

@@ -79,20 +79,27 @@ func (l *layer) items(s *esmtp.Session, v esmtp.Verdict) (items []*spool.Item, e
 		}
 		items = append(items, l.envelope(s, v, e)...)
 	}
-	if len(failed) > 0 && (len(items) > 0 || !s.PerRecipient()) {
-		item := l.item(s, s.Transaction().From(), esmtp.Verdict{})
-		item.Recipients = failed
-		item.Route = s.Transaction().From().Domain()
-		items = append(items, item)
+	refused := !v.Reply.IsZero() && !v.Reply.Accepted()
+	if len(items) > 0 && len(failed) > 0 && !refused {
+		items = append(items, l.failedItem(s, failed))
 	}
 	return items, nil
+}
+
+// failedItem is the envelope that becomes a report on those who have failed. It is due at once, even if the message is to be held.
+func (l *layer) failedItem(s *esmtp.Session, failed []spool.Recipient) *spool.Item {
+	item := l.item(s, s.Transaction().From(), esmtp.Verdict{})
+	item.Recipients = failed
+	item.Route = s.Transaction().From().Domain()
+	item.Due, item.Expires = time.Time{}, time.Time{}
+	return item
 }
 
 // errNoRecipient is a mistake of a layer above: to keep nothing is what Discard is for.
 var errNoRecipient = errors.New("queue: an envelope to be sent has no recipient")
 
 // split tells recipients that are to get the message from those for whom a layer above has failed. Where the client gets a reply for each it hears of those
-// itself; where it gets one for all it is told by a report, unless all have failed: then that one says so.
+// itself; where it gets one for all it is told by a report, unless that one is of a failure.
 func (l *layer) split(s *esmtp.Session) (to []esmtp.Path, failed []spool.Recipient) {
 	tx := s.Transaction()
 	for i, rcpt := range tx.Recipients() {
@@ -103,7 +110,7 @@ func (l *layer) split(s *esmtp.Session) (to []esmtp.Path, failed []spool.Recipie
 		}
 		failed = append(failed, spool.Recipient{Path: address(s, rcpt.Path), State: spool.Failed, Reply: r.Error(), Tried: time.Now()})
 	}
-	if s.PerRecipient() || len(to) == 0 {
+	if s.PerRecipient() {
 		failed = nil
 	}
 	return to, failed
@@ -154,7 +161,7 @@ func (l *layer) envelope(s *esmtp.Session, v esmtp.Verdict, e esmtp.Envelope) (i
 
 // item is an envelope without recipients.
 func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.Item {
-	item := &spool.Item{Sender: spool.PathOf(from), Needs: l.needs, WaivesTLS: l.waive, Origin: origin(s), Reason: v.Reason}
+	item := &spool.Item{Sender: sender(s, from), Needs: l.needs, WaivesTLS: l.waive, Origin: origin(s), Reason: v.Reason}
 	switch v.Disposition {
 	case esmtp.Held:
 		item.State = spool.Frozen
@@ -165,7 +172,7 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 	if own.Body() == esmtp.BodyBinaryMIME {
 		item.Needs |= spool.NeedsBinary
 	}
-	if own.RequireTLS() {
+	if own.RequireTLS() && !own.IsNull() { // of a report it is only a wish (RFC 8689 §5)
 		item.Needs |= spool.NeedsRequireTLS
 		item.WaivesTLS = false // RFC 8689 §3
 	}
@@ -202,6 +209,18 @@ func origin(s *esmtp.Session) spool.Origin {
 		}
 	}
 	return o
+}
+
+// sender is the reverse-path as it is kept. Who is not logged in has no priority to give, and vouches for nobody (RFC 6710 §5.1, RFC 4954 §5).
+func sender(s *esmtp.Session, from esmtp.Path) spool.Path {
+	p := spool.PathOf(from)
+	if s.User() == "" {
+		p.Params = strings.Join(slices.DeleteFunc(strings.Fields(p.Params), func(param string) bool {
+			name, _, _ := strings.Cut(param, "=")
+			return strings.EqualFold(name, "AUTH") || strings.EqualFold(name, "MT-PRIORITY")
+		}), " ")
+	}
+	return p
 }
 
 // address is the address of a recipient as it is kept; that of <postmaster> gets our own name (RFC 5321 §4.5.1).

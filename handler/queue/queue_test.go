@@ -218,6 +218,18 @@ func TestObeysVerdicts(t *testing.T) {
 			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
 			return esmtp.Reply{}
 		}, "250 2.0.0 queued as *", "queued <ann@example.org> example.com [] eve@example.com\nqueued <ann@example.org> example.org [] bob@example.net:failed 550 5.2.2 full"},
+		{"one failed, and the message is refused: the client hears it", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
+			s.Transaction().Quarantine("virus", esmtp.Deny(550, 5, 7, 1, "no"))
+			return esmtp.Reply{}
+		}, "550 *", "quarantined <ann@example.org> example.com [] eve@example.com (virus)"},
+		{"all failed, and it is sent elsewhere: that is reported by mail", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
+			s.Transaction().SetReply(1, esmtp.Deny(550, 5, 2, 1, "gone"))
+			s.Transaction().Send(esmtp.Envelope{To: []esmtp.Path{path("archive@example.org")}})
+			return esmtp.Reply{}
+		}, "250 2.0.0 queued as *", "queued <> example.org [] archive@example.org\n" +
+			"queued <ann@example.org> example.org [] bob@example.net:failed 550 5.2.2 full eve@example.com:failed 550 5.2.1 gone"},
 		{"all failed: the client hears it", func(s *esmtp.Session) esmtp.Reply {
 			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
 			s.Transaction().SetReply(1, esmtp.Deny(550, 5, 2, 1, "gone"))
@@ -314,6 +326,35 @@ func TestHoldAndPriorityAreForUsers(t *testing.T) {
 	it, _ := r.first()
 	if wait := time.Until(it.Due); wait < 59*time.Minute || wait > time.Hour || it.Priority != 4 || it.Origin.User != "ann" || it.Expires.Before(it.Due.Add(100*time.Hour)) {
 		t.Errorf("got %+v", it)
+	}
+}
+
+func TestWhatIsHeldIsReportedAtOnceIfItFails(t *testing.T) {
+	r := newRig(t)
+	r.above.mechanisms = []string{"PLAIN"}
+	r.above.eom = func(s *esmtp.Session) esmtp.Reply {
+		s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
+		return esmtp.Reply{}
+	}
+	r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
+	r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600\nS: 250 *\n" +
+		"C: RCPT TO:<bob@example.net>\nS: 250 *\nC: RCPT TO:<eve@example.com>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
+	items, _, err := r.spool.List(t.Context(), spool.Filter{})
+	if err != nil || len(items) != 2 || time.Until(items[0].Due) < 59*time.Minute || time.Until(items[1].Due) > 0 {
+		t.Errorf("got %+v, %v", items, err)
+	}
+}
+
+// Whoever is nobody has no priority to give, and vouches for nobody.
+func TestStrangersVouchForNobody(t *testing.T) {
+	for user, want := range map[string]string{"": "RET=HDRS", "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\n": "AUTH=boss@example.org RET=HDRS mt-priority=4"} {
+		r := newRig(t)
+		r.above.mechanisms = []string{"PLAIN"}
+		r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
+		r.run(hello + user + "C: MAIL FROM:<ann@example.org> AUTH=boss@example.org RET=HDRS mt-priority=4\nS: 250 *\nC: RCPT TO:<bob@example.net>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
+		if it, _ := r.first(); it.Sender.Params != want {
+			t.Errorf("got %q, want %q", it.Sender.Params, want)
+		}
 	}
 }
 
