@@ -60,7 +60,7 @@ func lookupVerb(name []byte) verb {
 	return verbUnknown
 }
 
-// command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2).
+// command carries out a command line. Exactly one reply is written, whatever happens (RFC 5321 §4.2); but for an empty line, if that is passed over.
 func (s *Session) command(line []byte) {
 	s.begin(verbUnknown)
 	if hasControl(line) {
@@ -82,6 +82,11 @@ func (s *Session) command(line []byte) {
 	if v != verbBDAT && v != verbVRFY && v != verbEXPN && v != verbMAIL && v != verbRCPT && !isASCII(line) {
 		s.badLine(v, line, replyNotASCII)
 		return
+	}
+	if length == 2 && s.cfg.noEmpty {
+		if s.junk++; !over(s.junk, s.cfg.limits.Junk) {
+			return
+		}
 	}
 	if len(name) == 0 {
 		s.badLine(v, line, replyBadSyntax)

@@ -21,6 +21,7 @@ type config struct {
 	bare       BareNewlines
 	badHeader  BadHeader
 	strict     bool
+	noEmpty    bool // empty command lines are passed over
 	needHELO   bool
 	tls        *tls.Config
 	requireTLS bool
@@ -51,6 +52,7 @@ func newConfig(srv *Server) config {
 		bare:       srv.BareNewlines,
 		badHeader:  srv.BadHeader,
 		strict:     srv.Strict,
+		noEmpty:    srv.IgnoreEmptyLines,
 		needHELO:   !srv.AllowNoHELO,
 		tls:        newTLSConfig(srv.TLSConfig),
 		requireTLS: srv.RequireTLS,

@@ -57,6 +57,10 @@ type Server struct {
 	// have spaces after the colon and no brackets, and what stands in HELO is not checked to be a domain.
 	Strict bool
 
+	// IgnoreEmptyLines passes over an empty command line without a reply, for clients that send one where none belongs. It counts as junk. Without
+	// it the reply is 500.
+	IgnoreEmptyLines bool
+
 	// ForbidEarly ends a session with 554 5.5.0 when the client sends more than it may before it has the reply: anything behind HELO, EHLO, DATA,
 	// VRFY, EXPN, NOOP and AUTH, and behind all commands if PIPELINING was not offered to it (RFC 2920 §3.1).
 	ForbidEarly bool

@@ -56,6 +56,7 @@ import (
 //		bare_newlines reject|fix|strip|pass
 //		bad_header    insert_blank|keep|reject
 //		strict
+//		ignore_empty_lines
 //		allow_no_helo
 //		tls ...
 //		auth {
@@ -190,6 +191,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 			BareNewlines:      bareNewlines[srv.BareNewlines],
 			BadHeader:         badHeaders[srv.BadHeader],
 			Strict:            srv.Strict,
+			IgnoreEmptyLines:  srv.IgnoreEmptyLines,
 			AllowInsecureAuth: login.AllowInsecure,
 			AllowNoHELO:       srv.AllowNoHELO,
 			TLSConfig:         tlsConfig,

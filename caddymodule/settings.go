@@ -51,6 +51,9 @@ type Settings struct {
 	// Strict asks for commands to the letter of RFC 5321.
 	Strict bool `json:"strict,omitempty"`
 
+	// IgnoreEmptyLines passes over empty command lines, without a reply.
+	IgnoreEmptyLines bool `json:"ignore_empty_lines,omitempty"`
+
 	// AllowNoHELO accepts MAIL without a HELO or EHLO before it.
 	AllowNoHELO bool `json:"allow_no_helo,omitempty"`
 
