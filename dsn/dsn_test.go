@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -60,6 +61,11 @@ var cases = map[string]func(t testing.TB) (Report, string){
 	"utf8": func(t testing.TB) (Report, string) {
 		r := report(t, "SMTPUTF8 BODY=8BITMIME", failed(t, "jürgen@c.example", `ORCPT=utf-8;j\x{FC}rgen@c.example`))
 		r.Recipients[0].Reply.Lines = []string{"ungültig"}
+		return r, "Subject: Grüße\r\n\r\nÖ\r\n"
+	},
+	"utf8-sender": func(t testing.TB) (Report, string) {
+		r := report(t, "", failed(t, "bob@c.example", ""))
+		r.From = path(t, "jürgen@bücher.example", "SMTPUTF8 BODY=8BITMIME RET=HDRS")
 		return r, "Subject: Grüße\r\n\r\nÖ\r\n"
 	},
 	"eightbit": func(t testing.TB) (Report, string) {
@@ -137,6 +143,45 @@ func TestStatusSaysWhatTheQueueKnows(t *testing.T) {
 	}
 	if !m.From.IsNull() || m.To.String() != "alice@a.example" || m.To.Notify() != esmtp.NotifyNever {
 		t.Error(m.From, m.To)
+	}
+}
+
+// A report is the last word, so it needs nothing of servers but what the address of the sender needs: an original that needs more is encoded, and whole.
+func TestAReportNeedsNoMoreThanItsAddress(t *testing.T) {
+	utf8 := failed(t, "jürgen@c.example", "")
+	utf8.Reply.Lines = []string{"ungültig"}
+	for _, c := range []struct {
+		name, sender, params string
+		rcpt                 Recipient
+		original             string
+		needs, third         string
+	}{
+		{"7 bits", "alice@a.example", "", failed(t, "bob@c.example", ""), original, "", "message/rfc822"},
+		{"8 bits that nobody declared", "alice@a.example", "", failed(t, "bob@c.example", ""), "A: b\r\n\r\n\xfc\r\n", "", "message/global"},
+		{"8BITMIME", "alice@a.example", "BODY=8BITMIME", failed(t, "bob@c.example", ""), "A: b\r\n\r\nÖ = ö \r\n.\r\n\tend", "", "message/global"},
+		{"SMTPUTF8", "alice@a.example", "SMTPUTF8 BODY=8BITMIME", utf8, "Subject: Grüße\r\n\r\nÖ\r\n", "", "message/global"},
+		{"SMTPUTF8 for nothing", "alice@a.example", "SMTPUTF8", failed(t, "bob@c.example", ""), original, "", "message/rfc822"},
+		{"SMTPUTF8, header only", "alice@a.example", "SMTPUTF8 RET=HDRS", utf8, "Subject: Grüße\r\n", "", "message/global-headers"},
+		{"a domain in UTF-8", "alice@bücher.example", "SMTPUTF8", utf8, original, "", "message/rfc822"},
+		{"a local part in UTF-8", "jürgen@a.example", "SMTPUTF8", utf8, original, "BODY=8BITMIME SMTPUTF8", "message/rfc822"},
+		{"REQUIRETLS", "alice@a.example", "REQUIRETLS RET=FULL", utf8, "Subject: Grüße\r\n", "REQUIRETLS", "text/rfc822-headers"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, "", c.rcpt)
+			r.From = path(t, c.sender, c.params)
+			m, err := New(r, strings.NewReader(c.original))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content := m.content.Bytes()
+			p := parseBack(t, content)
+			if got := m.From.Params(); got != c.needs || mailtext.IsASCII(content) != (c.needs != "BODY=8BITMIME SMTPUTF8") {
+				t.Errorf("needs %q, want %q:\n%s", got, c.needs, content)
+			}
+			if p.types[2] != c.third || string(p.parts[2]) != c.original {
+				t.Errorf("%s %q, want %s %q", p.types[2], p.parts[2], c.third, c.original)
+			}
+		})
 	}
 }
 

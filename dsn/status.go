@@ -26,11 +26,7 @@ func (w *writer) status(r Report) part {
 		b.WriteString("\r\n")
 		w.recipient(&b, rcpt)
 	}
-	p := part{mediaType: "message/delivery-status", encoding: "7bit", about: "Delivery report", body: b.Bytes()}
-	if w.utf8 { // RFC 6533 §4
-		p.mediaType, p.encoding = "message/global-delivery-status", mailtext.Encoding(p.body)
-	}
-	return p
+	return newPart("message/delivery-status", "message/global-delivery-status", "Delivery report", b.Bytes()) // RFC 6533 §4
 }
 
 // recipient writes the fields of RFC 3464 §2.3 in their order.

@@ -24,11 +24,7 @@ func (w *writer) text(r Report, original part) part {
 		attached = "A report for programs and the header of your message are attached."
 	}
 	mailtext.Paragraph(&b, "", attached)
-	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", about: "Notification", body: b.Bytes()}
-	if p.encoding = mailtext.Encoding(p.body); p.encoding == "8bit" {
-		p.mediaType = "text/plain; charset=utf-8"
-	}
-	return p
+	return newPart("text/plain; charset=us-ascii", "text/plain; charset=utf-8", "Notification", b.Bytes())
 }
 
 // action writes about all recipients of one action; those that share a reason stand together.

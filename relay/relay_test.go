@@ -229,16 +229,7 @@ func TestWarnsOfADelay(t *testing.T) {
 
 // RFC 3461 §5.2.2: who asked to hear of success hears that a server took it that will not tell.
 func TestReportsRelayedWhereDSNEnds(t *testing.T) {
-	hop := &nextHops{ehlo: func(r esmtp.Reply) esmtp.Reply {
-		var lines []string
-		for _, l := range r.Lines {
-			if l != "DSN" {
-				lines = append(lines, l)
-			}
-		}
-		r.Lines = lines
-		return r
-	}}
+	hop := &nextHops{ehlo: without("DSN")}
 	hop.serve(t, nil, false)
 	d := mx("example.net", public[0])
 	for k, v := range mx("example.org", public[0]) {
