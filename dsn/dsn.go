@@ -49,6 +49,9 @@ type Recipient struct {
 	// of the recipient; without one it is X.0.0.
 	Reply esmtp.Reply
 
+	// Expired says that the message failed because time ran out, and that Reply is what was in the way last.
+	Expired bool
+
 	// RemoteMTA is the host that gave Reply; "" if Reply is our own.
 	RemoteMTA string
 

@@ -49,6 +49,11 @@ var cases = map[string]func(t testing.TB) (Report, string){
 			To: path(t, "bob@c.example", ""), Action: Delayed, Reply: esmtp.Deny(451, 4, 4, 1, "the connection was refused"), RetryUntil: now.Add(72 * time.Hour),
 		}), original
 	},
+	"expired": func(t testing.TB) (Report, string) {
+		rcpt := failed(t, "bob@c.example", "")
+		rcpt.Reply, rcpt.Expired = esmtp.Deny(451, 4, 1, 1, "no such user for now"), true
+		return report(t, "", rcpt), original
+	},
 	"delivered": func(t testing.TB) (Report, string) {
 		return report(t, "RET=FULL",
 			Recipient{To: path(t, "bob@c.example", "NOTIFY=SUCCESS"), Action: Delivered, Reply: esmtp.Say(250, "ok"), RemoteMTA: "192.0.2.1"},
@@ -255,24 +260,31 @@ func TestWhatIsReturnedIsBounded(t *testing.T) {
 
 func TestStatusHasAClassThatTheActionCanHave(t *testing.T) {
 	for _, c := range []struct {
-		action Action
-		reply  esmtp.Reply
-		want   string
+		action  Action
+		expired bool
+		reply   esmtp.Reply
+		want    string
 	}{
-		{Failed, esmtp.Reply{}, "5.0.0"},
-		{Failed, esmtp.Deny(550, 5, 1, 1), "5.1.1"},
-		{Failed, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
-		{Failed, esmtp.Say(550), "5.0.0"},
-		{Failed, esmtp.Say(354), "5.0.0"},
-		{Failed, esmtp.Reply{Code: 550, Enh: esmtp.NoEnhanced}, "5.0.0"},
-		{Delayed, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
-		{Delayed, esmtp.Deny(550, 5, 4, 1), "4.0.0"},
-		{Delivered, esmtp.Deny(250, 2, 1, 5), "2.1.5"},
-		{Delivered, esmtp.Deny(550, 5, 4, 1), "2.0.0"},
-		{Delivered, esmtp.Reply{}, "2.0.0"},
+		{Failed, false, esmtp.Reply{}, "5.0.0"},
+		{Failed, false, esmtp.Deny(550, 5, 1, 1), "5.1.1"},
+		{Failed, false, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
+		{Failed, false, esmtp.Say(451), "4.0.0"},
+		{Failed, false, esmtp.Say(550), "5.0.0"},
+		{Failed, false, esmtp.Say(354), "5.0.0"},
+		{Failed, false, esmtp.Reply{Code: 550, Enh: esmtp.NoEnhanced}, "5.0.0"},
+		{Failed, true, esmtp.Deny(451, 4, 1, 1), "4.1.1"},
+		{Failed, true, esmtp.Deny(451, 5, 1, 1), "4.1.1"},
+		{Failed, true, esmtp.Say(451), "5.4.7"},
+		{Failed, true, esmtp.Deny(451, 4, 0, 0), "5.4.7"},
+		{Failed, true, esmtp.Reply{Code: 451, Enh: esmtp.NoEnhanced}, "5.4.7"},
+		{Delayed, false, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
+		{Delayed, false, esmtp.Deny(550, 5, 4, 1), "4.0.0"},
+		{Delivered, false, esmtp.Deny(250, 2, 1, 5), "2.1.5"},
+		{Delivered, false, esmtp.Deny(550, 5, 4, 1), "2.0.0"},
+		{Delivered, false, esmtp.Reply{}, "2.0.0"},
 	} {
-		if got := statusOf(Recipient{Action: c.action, Reply: c.reply}).String(); got != c.want {
-			t.Errorf("%s %v: %s, want %s", c.action, c.reply, got, c.want)
+		if got := statusOf(Recipient{Action: c.action, Expired: c.expired, Reply: c.reply}).String(); got != c.want {
+			t.Errorf("%s %v %v: %s, want %s", c.action, c.expired, c.reply, got, c.want)
 		}
 	}
 }

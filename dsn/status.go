@@ -85,7 +85,10 @@ func statusOf(rcpt Recipient) esmtp.Enhanced {
 	}
 	enh := rcpt.Reply.Enh
 	if enh == esmtp.NoEnhanced || rcpt.Reply.Code != 0 && int(class) != rcpt.Reply.Code/100 {
-		return esmtp.Enhanced{class, 0, 0}
+		enh = esmtp.Enhanced{}
+	}
+	if rcpt.Expired && enh[1] == 0 {
+		return esmtp.Enhanced{5, 4, 7} // what was in the way would be better, if it were known (RFC 3463 §3.5)
 	}
 	return esmtp.Enhanced{class, min(enh[1], 999), min(enh[2], 999)}
 }

@@ -83,10 +83,13 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 func (w *writer) reason(rcpt Recipient) string {
 	head, texts := w.replyParts(rcpt.Reply)
 	said := head + strings.Join(texts, " / ")
-	if rcpt.RemoteMTA == "" {
-		return said
+	if rcpt.RemoteMTA != "" {
+		said = w.clean(rcpt.RemoteMTA) + " said: " + said
 	}
-	return w.clean(rcpt.RemoteMTA) + " said: " + said
+	if rcpt.Expired {
+		said = "There is no time left to try again. " + said
+	}
+	return said
 }
 
 // maxValue is how long a name, an address or a line of a reply may be, in octets, so that the line that it stands in is short enough.

@@ -77,6 +77,7 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 	switch {
 	case rcpt.fate == failed:
 		d.Action = dsn.Failed
+		d.Expired = rcpt.reply.Code/100 == 4 && !now.Before(a.until())
 	case rcpt.fate == later && late:
 		d.Action = dsn.Delayed
 		d.RetryUntil = a.r.Schedule.expires(a.item)
@@ -89,6 +90,15 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 		return d, false
 	}
 	return d, dsn.Wanted(rcpt.to, d.Action)
+}
+
+// until is when the attempts end.
+func (a *attempt) until() time.Time {
+	expires := a.r.Schedule.expires(a.item)
+	if by, ok := a.from.DeliverBy(); ok && by.Return && a.by.Before(expires) {
+		return a.by
+	}
+	return expires
 }
 
 // traced reports whether the sender wants to hear of each server on the way.
