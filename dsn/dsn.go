@@ -52,7 +52,8 @@ type Recipient struct {
 	// Expired says that the message failed because time ran out, and that Reply is what was in the way last.
 	Expired bool
 
-	// RemoteMTA is the host that gave Reply; "" if Reply is our own.
+	// RemoteMTA is the mail server that gave Reply, by its name in the DNS or its address; "" if Reply is our own, or that of a part of our system
+	// that has neither.
 	RemoteMTA string
 
 	// LastAttempt is when that was. Zero: left out.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/dsn"
+	"github.com/caddy-esmtp/esmtp/relay/resolver"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -73,7 +75,7 @@ func (a *attempt) late(now time.Time) bool {
 
 // recipient is what the report says of a recipient, if anything.
 func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Recipient, bool) {
-	d := dsn.Recipient{To: rcpt.to, Reply: rcpt.reply, RemoteMTA: rcpt.host, LastAttempt: now}
+	d := dsn.Recipient{To: rcpt.to, Reply: rcpt.reply, RemoteMTA: a.remoteMTA(rcpt.host), LastAttempt: now}
 	switch {
 	case rcpt.fate == failed:
 		d.Action = dsn.Failed
@@ -90,6 +92,18 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 		return d, false
 	}
 	return d, dsn.Wanted(rcpt.to, d.Action)
+}
+
+// remoteMTA is the host that gave a reply, as strangers may know it: a name of the DNS, or an address (RFC 3464 §2.3.5). What listens on a socket of
+// this machine has neither, and a program on the web is no mail server: what these say is as if we had said it.
+func (a *attempt) remoteMTA(host string) string {
+	if hops := a.item.NextHops; len(hops) > 0 && isURL(hops[0]) {
+		return ""
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !resolver.IsName(host) {
+		return ""
+	}
+	return host
 }
 
 // until is when the attempts end.
