@@ -59,7 +59,7 @@ type Recipient struct {
 	// LastAttempt is when that was. Zero: left out.
 	LastAttempt time.Time
 
-	// RetryUntil is when we give up, for Delayed. Zero: left out.
+	// RetryUntil is when we give up, for Delayed. Zero: left out, and the text doesn't say that there will be more attempts.
 	RetryUntil time.Time
 }
 

@@ -49,6 +49,9 @@ var cases = map[string]func(t testing.TB) (Report, string){
 			To: path(t, "bob@c.example", ""), Action: Delayed, Reply: esmtp.Deny(451, 4, 4, 1, "the connection was refused"), RetryUntil: now.Add(72 * time.Hour),
 		}), original
 	},
+	"delayed-for-how-long": func(t testing.TB) (Report, string) {
+		return report(t, "", Recipient{To: path(t, "bob@c.example", ""), Action: Delayed, Reply: esmtp.Deny(451, 4, 4, 1, "the connection was refused")}), original
+	},
 	"expired": func(t testing.TB) (Report, string) {
 		rcpt := failed(t, "bob@c.example", "")
 		rcpt.Reply, rcpt.Expired = esmtp.Deny(451, 4, 1, 1, "no such user for now"), true

@@ -66,11 +66,11 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 		return "I'm sorry. " + what + " could not be delivered to the recipients below, and I have given up. " +
 			"The reason follows the addresses. Check them, and ask the recipients by other means if you can't tell what is wrong."
 	case Delayed:
-		text := what + " has not yet been delivered to the recipients below. You need not send it again: I will go on trying"
+		text := what + " has not yet been delivered to the recipients below. You need not send it again: "
 		if until := rcpts[0].RetryUntil; !until.IsZero() {
-			text += " until " + until.Format(mailtext.DateTime)
+			return text + "I will go on trying until " + until.Format(mailtext.DateTime) + "."
 		}
-		return text + "."
+		return text + "it is kept here."
 	case Delivered:
 		return what + " has been delivered to:"
 	case Relayed:

@@ -82,7 +82,7 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 		d.Expired = rcpt.reply.Code/100 == 4 && !now.Before(a.until())
 	case rcpt.fate == later && late:
 		d.Action = dsn.Delayed
-		d.RetryUntil = a.r.Schedule.expires(a.item)
+		d.RetryUntil = a.retryUntil()
 	case rcpt.fate == accepted && a.traced():
 		d.Action = dsn.Relayed // RFC 2852 §4
 		return d, rcpt.to.Notify()&esmtp.NotifyNever == 0
@@ -106,13 +106,22 @@ func (a *attempt) remoteMTA(host string) string {
 	return host
 }
 
-// until is when the attempts end.
+// until is when the attempts end, unless the item has a schedule of its own.
 func (a *attempt) until() time.Time {
 	expires := a.r.Schedule.expires(a.item)
 	if by, ok := a.from.DeliverBy(); ok && by.Return && a.by.Before(expires) {
 		return a.by
 	}
 	return expires
+}
+
+// retryUntil is what the sender is told of that: nothing while a schedule of the item's own holds, which can end before it, frozen, or after it.
+func (a *attempt) retryUntil() time.Time {
+	until := a.until()
+	if len(a.item.Retry) > 0 || until.Before(a.item.Due) {
+		return time.Time{}
+	}
+	return until
 }
 
 // traced reports whether the sender wants to hear of each server on the way.

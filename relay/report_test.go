@@ -6,8 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
+	"github.com/caddy-esmtp/esmtp/relay"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
 )
 
@@ -39,6 +42,44 @@ func TestAReportNamesMailServersOnly(t *testing.T) {
 			body := sender.letters()[0].body
 			if !strings.Contains(body, test.says) || strings.Contains(body, test.hides) {
 				t.Errorf("want %q without %q:\n%s", test.says, test.hides, body)
+			}
+		})
+	}
+}
+
+// A warning says until when there will be attempts, where that is known: an item's own schedule can end before, frozen, or after.
+func TestAWarningPromisesWhatIsKept(t *testing.T) {
+	const expire = 48 * time.Hour
+	for _, test := range []struct {
+		name, params string
+		retry        []time.Duration
+		want         time.Duration // zero: nothing is said
+	}{
+		{"the queue's schedule", "", nil, expire},
+		{"DELIVERBY", " BY=3600;R", nil, time.Hour},
+		{"its own goes on, then frozen", "", []time.Duration{time.Hour, relay.Stop}, 0},
+		{"frozen", "", []time.Duration{relay.Stop}, 0},
+		{"its own goes on, then the queue's", "", []time.Duration{time.Hour, time.Hour}, 0},
+		{"its own is over, then the queue's", "", []time.Duration{time.Hour}, expire},
+		{"its own ends later", "", []time.Duration{2 * expire}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sender := new(nextHops).serve(t, nil, false)
+			d := mx("example.org", public[0])
+			for k, v := range mx("example.net", public[1]) {
+				d[k] = v
+			}
+			r := newRig(t, d, map[string]string{public[0]: sender.addr, public[1]: ""})
+			r.Schedule = relay.Schedule{Retry: []time.Duration{time.Hour}, Warn: time.Nanosecond, Expire: expire}
+			it := item("ann@example.org"+test.params, "bob@example.net")
+			it.Retry = test.retry
+			r.put(text, it)
+			created := r.run(2)[0].Item.Created()
+			body := sender.letters()[0].body
+			want := "Action: delayed\r\nStatus: 4.4.1\r\nDiagnostic-Code: x-local; 451 4.4.1 no answer from the next host\r\n"
+			if _, field, said := strings.Cut(body, "Will-Retry-Until: "); said != (test.want != 0) || said != strings.Contains(body, "go on trying") ||
+				said && !strings.HasPrefix(field, created.Add(test.want).Format(mailtext.DateTime)) || !strings.Contains(body, want) {
+				t.Errorf("got\n%s", body)
 			}
 		})
 	}
