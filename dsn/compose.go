@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"mime/quotedprintable"
 	"slices"
 	"strings"
 	"time"
@@ -39,11 +40,10 @@ func compose(r Report, original io.Reader, unique string) (*Message, error) {
 	if m.To, err = esmtp.NewPath(r.From.String(), "NOTIFY=NEVER"); err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)
 	}
-	eightBit := slices.ContainsFunc(parts, func(p part) bool { return p.encoding == "8bit" })
-	if m.From, err = esmtp.NewPath("", w.params(r, eightBit)); err != nil {
+	if m.From, err = esmtp.NewPath("", params(r)); err != nil {
 		return nil, fmt.Errorf("dsn: %w", err)
 	}
-	w.header(&m.content, r, eightBit, unique)
+	w.header(&m.content, r, unique)
 	for _, p := range parts {
 		fmt.Fprintf(&m.content, "\r\n--%s\r\nContent-Type: %s\r\nContent-Transfer-Encoding: %s\r\nContent-Description: %s\r\n\r\n", unique, p.mediaType, p.encoding, p.about)
 		m.content.Write(p.body)
@@ -59,17 +59,28 @@ type part struct {
 	whole                      bool // it is all of the original
 }
 
-// writer knows whether the report may be in UTF-8: so it is if the original was (RFC 6533 §3).
+// newPart makes a part of lines. Those that are not ASCII are of another type, one that can be encoded: message/global and its kin can, as message/rfc822
+// can't (RFC 6532 §3.5).
+func newPart(mediaType, otherType, about string, body []byte) part {
+	if mailtext.IsASCII(body) {
+		return part{mediaType: mediaType, encoding: "7bit", about: about, body: body}
+	}
+	var b bytes.Buffer
+	q := quotedprintable.NewWriter(&b)
+	q.Write(body)
+	q.Close()
+	return part{mediaType: otherType, encoding: "quoted-printable", about: about, body: b.Bytes()}
+}
+
+// writer knows whether the parts of the report may be in UTF-8: so they are if the original was (RFC 6533 §3).
 type writer struct{ utf8 bool }
 
-// params are the parameters of MAIL for the report.
-func (w *writer) params(r Report, eightBit bool) string {
+// params are the parameters of MAIL for the report. It is the last word: nobody is told if a server on its way can't take it. So it asks for nothing that
+// it can do without, which is UTF-8 in the address that it goes to (RFC 6531 §3.6).
+func params(r Report) string {
 	var params []string
-	if eightBit {
-		params = append(params, "BODY=8BITMIME")
-	}
-	if w.utf8 {
-		params = append(params, "SMTPUTF8")
+	if !mailtext.IsASCII(r.From.String()) {
+		params = append(params, "BODY=8BITMIME", "SMTPUTF8")
 	}
 	if r.From.RequireTLS() {
 		params = append(params, "REQUIRETLS") // RFC 8689 §5
@@ -77,9 +88,9 @@ func (w *writer) params(r Report, eightBit bool) string {
 	return strings.Join(params, " ")
 }
 
-// header writes the header of the report, with the encoding of its parts (RFC 2045 §6.4).
-func (w *writer) header(b *bytes.Buffer, r Report, eightBit bool, unique string) {
-	host := w.clean(r.Hostname)
+// header writes the header of the report: all of it is ASCII, but for an address of the sender that isn't.
+func (w *writer) header(b *bytes.Buffer, r Report, unique string) {
+	host := mailtext.Clean(w.clean(r.Hostname), false)
 	fmt.Fprintf(b, "From: Mail Delivery System <MAILER-DAEMON@%s>\r\n", host)
 	fmt.Fprintf(b, "To: <%s>\r\n", w.clean(r.From.String()))
 	fmt.Fprintf(b, "Subject: %s\r\n", subject(r.Recipients))
@@ -88,9 +99,6 @@ func (w *writer) header(b *bytes.Buffer, r Report, eightBit bool, unique string)
 	b.WriteString("Auto-Submitted: auto-replied\r\n") // RFC 3834 §5
 	b.WriteString("MIME-Version: 1.0\r\n")
 	fmt.Fprintf(b, "Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"%s\"\r\n", unique)
-	if eightBit {
-		b.WriteString("Content-Transfer-Encoding: 8bit\r\n")
-	}
 	b.WriteString("\r\nThis is a delivery status notification in MIME format.\r\n")
 }
 

@@ -2,7 +2,7 @@
 // sender that the mail was not delivered, is late, or has arrived.
 //
 // The one idea: a [Report] is what the queue knows, and [New] makes of it the message that the sender gets, or [ErrNobody] if nobody wants
-// it. Whatever the remote server has said, and whatever is in the original, comes out as well-formed mail.
+// it. Whatever the remote server has said, and whatever is in the original, comes out as well-formed mail that any server on its way can take.
 //
 //	message, err := dsn.New(dsn.Report{Hostname: "mx.example.org", From: from, Recipients: failed}, original)
 //	if errors.Is(err, dsn.ErrNobody) {
@@ -49,13 +49,17 @@ type Recipient struct {
 	// of the recipient; without one it is X.0.0.
 	Reply esmtp.Reply
 
-	// RemoteMTA is the host that gave Reply; "" if Reply is our own.
+	// Expired says that the message failed because time ran out, and that Reply is what was in the way last.
+	Expired bool
+
+	// RemoteMTA is the mail server that gave Reply, by its name in the DNS or its address; "" if Reply is our own, or that of a part of our system
+	// that has neither.
 	RemoteMTA string
 
 	// LastAttempt is when that was. Zero: left out.
 	LastAttempt time.Time
 
-	// RetryUntil is when we give up, for Delayed. Zero: left out.
+	// RetryUntil is when we give up, for Delayed. Zero: left out, and the text doesn't say that there will be more attempts.
 	RetryUntil time.Time
 }
 
@@ -87,8 +91,8 @@ var ErrNobody = errors.New("dsn: nobody wants a report")
 
 // Message is a report that is ready to be sent.
 type Message struct {
-	// From is the null path, with the parameters of MAIL that it has to be sent with: BODY, SMTPUTF8, REQUIRETLS. That a server doesn't know
-	// REQUIRETLS is no reason to drop a report (RFC 8689 §5).
+	// From is the null path, with the parameters of MAIL that it has to be sent with: REQUIRETLS, and if To is in UTF-8 SMTPUTF8 and BODY=8BITMIME;
+	// any other report is 7-bit, whatever it is about. That a server doesn't know REQUIRETLS is no reason to drop a report (RFC 8689 §5).
 	From esmtp.Path
 
 	// To is the sender of the original, with NOTIFY=NEVER: nobody wants a report about a report.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -48,6 +49,14 @@ var cases = map[string]func(t testing.TB) (Report, string){
 			To: path(t, "bob@c.example", ""), Action: Delayed, Reply: esmtp.Deny(451, 4, 4, 1, "the connection was refused"), RetryUntil: now.Add(72 * time.Hour),
 		}), original
 	},
+	"delayed-for-how-long": func(t testing.TB) (Report, string) {
+		return report(t, "", Recipient{To: path(t, "bob@c.example", ""), Action: Delayed, Reply: esmtp.Deny(451, 4, 4, 1, "the connection was refused")}), original
+	},
+	"expired": func(t testing.TB) (Report, string) {
+		rcpt := failed(t, "bob@c.example", "")
+		rcpt.Reply, rcpt.Expired = esmtp.Deny(451, 4, 1, 1, "no such user for now"), true
+		return report(t, "", rcpt), original
+	},
 	"delivered": func(t testing.TB) (Report, string) {
 		return report(t, "RET=FULL",
 			Recipient{To: path(t, "bob@c.example", "NOTIFY=SUCCESS"), Action: Delivered, Reply: esmtp.Say(250, "ok"), RemoteMTA: "192.0.2.1"},
@@ -60,6 +69,11 @@ var cases = map[string]func(t testing.TB) (Report, string){
 	"utf8": func(t testing.TB) (Report, string) {
 		r := report(t, "SMTPUTF8 BODY=8BITMIME", failed(t, "jürgen@c.example", `ORCPT=utf-8;j\x{FC}rgen@c.example`))
 		r.Recipients[0].Reply.Lines = []string{"ungültig"}
+		return r, "Subject: Grüße\r\n\r\nÖ\r\n"
+	},
+	"utf8-sender": func(t testing.TB) (Report, string) {
+		r := report(t, "", failed(t, "bob@c.example", ""))
+		r.From = path(t, "jürgen@bücher.example", "SMTPUTF8 BODY=8BITMIME RET=HDRS")
 		return r, "Subject: Grüße\r\n\r\nÖ\r\n"
 	},
 	"eightbit": func(t testing.TB) (Report, string) {
@@ -140,6 +154,45 @@ func TestStatusSaysWhatTheQueueKnows(t *testing.T) {
 	}
 }
 
+// A report is the last word, so it needs nothing of servers but what the address of the sender needs: an original that needs more is encoded, and whole.
+func TestAReportNeedsNoMoreThanItsAddress(t *testing.T) {
+	utf8 := failed(t, "jürgen@c.example", "")
+	utf8.Reply.Lines = []string{"ungültig"}
+	for _, c := range []struct {
+		name, sender, params string
+		rcpt                 Recipient
+		original             string
+		needs, third         string
+	}{
+		{"7 bits", "alice@a.example", "", failed(t, "bob@c.example", ""), original, "", "message/rfc822"},
+		{"8 bits that nobody declared", "alice@a.example", "", failed(t, "bob@c.example", ""), "A: b\r\n\r\n\xfc\r\n", "", "message/global"},
+		{"8BITMIME", "alice@a.example", "BODY=8BITMIME", failed(t, "bob@c.example", ""), "A: b\r\n\r\nÖ = ö \r\n.\r\n\tend", "", "message/global"},
+		{"SMTPUTF8", "alice@a.example", "SMTPUTF8 BODY=8BITMIME", utf8, "Subject: Grüße\r\n\r\nÖ\r\n", "", "message/global"},
+		{"SMTPUTF8 for nothing", "alice@a.example", "SMTPUTF8", failed(t, "bob@c.example", ""), original, "", "message/rfc822"},
+		{"SMTPUTF8, header only", "alice@a.example", "SMTPUTF8 RET=HDRS", utf8, "Subject: Grüße\r\n", "", "message/global-headers"},
+		{"a domain in UTF-8", "alice@bücher.example", "SMTPUTF8", utf8, original, "", "message/rfc822"},
+		{"a local part in UTF-8", "jürgen@a.example", "SMTPUTF8", utf8, original, "BODY=8BITMIME SMTPUTF8", "message/rfc822"},
+		{"REQUIRETLS", "alice@a.example", "REQUIRETLS RET=FULL", utf8, "Subject: Grüße\r\n", "REQUIRETLS", "text/rfc822-headers"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := report(t, "", c.rcpt)
+			r.From = path(t, c.sender, c.params)
+			m, err := New(r, strings.NewReader(c.original))
+			if err != nil {
+				t.Fatal(err)
+			}
+			content := m.content.Bytes()
+			p := parseBack(t, content)
+			if got := m.From.Params(); got != c.needs || mailtext.IsASCII(content) != (c.needs != "BODY=8BITMIME SMTPUTF8") {
+				t.Errorf("needs %q, want %q:\n%s", got, c.needs, content)
+			}
+			if p.types[2] != c.third || string(p.parts[2]) != c.original {
+				t.Errorf("%s %q, want %s %q", p.types[2], p.parts[2], c.third, c.original)
+			}
+		})
+	}
+}
+
 func TestNobodyGetsAReportHeDoesNotWant(t *testing.T) {
 	for _, c := range []struct {
 		from, notify string
@@ -210,24 +263,31 @@ func TestWhatIsReturnedIsBounded(t *testing.T) {
 
 func TestStatusHasAClassThatTheActionCanHave(t *testing.T) {
 	for _, c := range []struct {
-		action Action
-		reply  esmtp.Reply
-		want   string
+		action  Action
+		expired bool
+		reply   esmtp.Reply
+		want    string
 	}{
-		{Failed, esmtp.Reply{}, "5.0.0"},
-		{Failed, esmtp.Deny(550, 5, 1, 1), "5.1.1"},
-		{Failed, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
-		{Failed, esmtp.Say(550), "5.0.0"},
-		{Failed, esmtp.Say(354), "5.0.0"},
-		{Failed, esmtp.Reply{Code: 550, Enh: esmtp.NoEnhanced}, "5.0.0"},
-		{Delayed, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
-		{Delayed, esmtp.Deny(550, 5, 4, 1), "4.0.0"},
-		{Delivered, esmtp.Deny(250, 2, 1, 5), "2.1.5"},
-		{Delivered, esmtp.Deny(550, 5, 4, 1), "2.0.0"},
-		{Delivered, esmtp.Reply{}, "2.0.0"},
+		{Failed, false, esmtp.Reply{}, "5.0.0"},
+		{Failed, false, esmtp.Deny(550, 5, 1, 1), "5.1.1"},
+		{Failed, false, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
+		{Failed, false, esmtp.Say(451), "4.0.0"},
+		{Failed, false, esmtp.Say(550), "5.0.0"},
+		{Failed, false, esmtp.Say(354), "5.0.0"},
+		{Failed, false, esmtp.Reply{Code: 550, Enh: esmtp.NoEnhanced}, "5.0.0"},
+		{Failed, true, esmtp.Deny(451, 4, 1, 1), "4.1.1"},
+		{Failed, true, esmtp.Deny(451, 5, 1, 1), "4.1.1"},
+		{Failed, true, esmtp.Say(451), "5.4.7"},
+		{Failed, true, esmtp.Deny(451, 4, 0, 0), "5.4.7"},
+		{Failed, true, esmtp.Reply{Code: 451, Enh: esmtp.NoEnhanced}, "5.4.7"},
+		{Delayed, false, esmtp.Deny(451, 4, 4, 1), "4.4.1"},
+		{Delayed, false, esmtp.Deny(550, 5, 4, 1), "4.0.0"},
+		{Delivered, false, esmtp.Deny(250, 2, 1, 5), "2.1.5"},
+		{Delivered, false, esmtp.Deny(550, 5, 4, 1), "2.0.0"},
+		{Delivered, false, esmtp.Reply{}, "2.0.0"},
 	} {
-		if got := statusOf(Recipient{Action: c.action, Reply: c.reply}).String(); got != c.want {
-			t.Errorf("%s %v: %s, want %s", c.action, c.reply, got, c.want)
+		if got := statusOf(Recipient{Action: c.action, Expired: c.expired, Reply: c.reply}).String(); got != c.want {
+			t.Errorf("%s %v %v: %s, want %s", c.action, c.expired, c.reply, got, c.want)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package dsn
 import (
 	"bytes"
 	"io"
-	"mime/quotedprintable"
 	"slices"
 
 	"github.com/caddy-esmtp/esmtp/internal/mailtext"
@@ -26,10 +25,8 @@ func (w *writer) original(r Report, original io.Reader) (part, error) {
 		return part{}, err
 	}
 	if r.wantsWhole() && len(content) <= limit && isMail(content) {
-		p := part{mediaType: "message/rfc822", encoding: mailtext.Encoding(content), about: "Your message", body: content, whole: true}
-		if w.utf8 {
-			p.mediaType = "message/global" // RFC 6532 §3.7
-		}
+		p := newPart("message/rfc822", "message/global", "Your message", content) // RFC 6532 §3.7
+		p.whole = true
 		return p, nil
 	}
 	return w.headerPart(cleanHeader(content[:min(len(content), limit)], len(content) > limit)), nil
@@ -49,22 +46,13 @@ func isMail(content []byte) bool {
 	return l.Lines()
 }
 
-// headerPart makes a part of a header.
+// headerPart makes a part of a header (RFC 6522 §4, RFC 6533 §6).
 func (w *writer) headerPart(header []byte) part {
-	p := part{mediaType: "text/rfc822-headers", encoding: "7bit", about: "Header of your message", body: header}
-	switch {
-	case w.utf8: // RFC 6533 §6
-		p.mediaType = "message/global-headers"
-		p.body = bytes.ToValidUTF8(header, []byte("?"))
-		p.encoding = mailtext.Encoding(p.body)
-	case !mailtext.IsASCII(header): // RFC 6522 §4
-		var b bytes.Buffer
-		q := quotedprintable.NewWriter(&b)
-		q.Write(header)
-		q.Close()
-		p.body, p.encoding = b.Bytes(), "quoted-printable"
+	const usual, about = "text/rfc822-headers", "Header of your message"
+	if w.utf8 {
+		return newPart(usual, "message/global-headers", about, bytes.ToValidUTF8(header, []byte("?")))
 	}
-	return p
+	return newPart(usual, usual, about, header)
 }
 
 // cleanHeader returns the header at the front of a message as lines that may be sent: they end with CRLF whatever they ended with, control

@@ -26,11 +26,7 @@ func (w *writer) status(r Report) part {
 		b.WriteString("\r\n")
 		w.recipient(&b, rcpt)
 	}
-	p := part{mediaType: "message/delivery-status", encoding: "7bit", about: "Delivery report", body: b.Bytes()}
-	if w.utf8 { // RFC 6533 §4
-		p.mediaType, p.encoding = "message/global-delivery-status", mailtext.Encoding(p.body)
-	}
-	return p
+	return newPart("message/delivery-status", "message/global-delivery-status", "Delivery report", b.Bytes()) // RFC 6533 §4
 }
 
 // recipient writes the fields of RFC 3464 §2.3 in their order.
@@ -89,7 +85,10 @@ func statusOf(rcpt Recipient) esmtp.Enhanced {
 	}
 	enh := rcpt.Reply.Enh
 	if enh == esmtp.NoEnhanced || rcpt.Reply.Code != 0 && int(class) != rcpt.Reply.Code/100 {
-		return esmtp.Enhanced{class, 0, 0}
+		enh = esmtp.Enhanced{}
+	}
+	if rcpt.Expired && enh[1] == 0 {
+		return esmtp.Enhanced{5, 4, 7} // what was in the way would be better, if it were known (RFC 3463 §3.5)
 	}
 	return esmtp.Enhanced{class, min(enh[1], 999), min(enh[2], 999)}
 }

@@ -24,11 +24,7 @@ func (w *writer) text(r Report, original part) part {
 		attached = "A report for programs and the header of your message are attached."
 	}
 	mailtext.Paragraph(&b, "", attached)
-	p := part{mediaType: "text/plain; charset=us-ascii", encoding: "7bit", about: "Notification", body: b.Bytes()}
-	if p.encoding = mailtext.Encoding(p.body); p.encoding == "8bit" {
-		p.mediaType = "text/plain; charset=utf-8"
-	}
-	return p
+	return newPart("text/plain; charset=us-ascii", "text/plain; charset=utf-8", "Notification", b.Bytes())
 }
 
 // action writes about all recipients of one action; those that share a reason stand together.
@@ -70,11 +66,11 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 		return "I'm sorry. " + what + " could not be delivered to the recipients below, and I have given up. " +
 			"The reason follows the addresses. Check them, and ask the recipients by other means if you can't tell what is wrong."
 	case Delayed:
-		text := what + " has not yet been delivered to the recipients below. You need not send it again: I will go on trying"
+		text := what + " has not yet been delivered to the recipients below. You need not send it again: "
 		if until := rcpts[0].RetryUntil; !until.IsZero() {
-			text += " until " + until.Format(mailtext.DateTime)
+			return text + "I will go on trying until " + until.Format(mailtext.DateTime) + "."
 		}
-		return text + "."
+		return text + "it is kept here."
 	case Delivered:
 		return what + " has been delivered to:"
 	case Relayed:
@@ -87,10 +83,13 @@ func (w *writer) intro(r Report, rcpts []Recipient) string {
 func (w *writer) reason(rcpt Recipient) string {
 	head, texts := w.replyParts(rcpt.Reply)
 	said := head + strings.Join(texts, " / ")
-	if rcpt.RemoteMTA == "" {
-		return said
+	if rcpt.RemoteMTA != "" {
+		said = w.clean(rcpt.RemoteMTA) + " said: " + said
 	}
-	return w.clean(rcpt.RemoteMTA) + " said: " + said
+	if rcpt.Expired {
+		said = "There is no time left to try again. " + said
+	}
+	return said
 }
 
 // maxValue is how long a name, an address or a line of a reply may be, in octets, so that the line that it stands in is short enough.

@@ -123,7 +123,13 @@ func (h *nextHop) EOM(s *esmtp.Session) esmtp.Reply {
 // serve starts a next hop on loopback.
 func (h *nextHops) serve(t *testing.T, config *tls.Config, lmtp bool) *nextHops {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	return h.listen(t, "tcp", "127.0.0.1:0", config, lmtp)
+}
+
+// listen starts a next hop.
+func (h *nextHops) listen(t *testing.T, network, address string, config *tls.Config, lmtp bool) *nextHops {
+	t.Helper()
+	l, err := net.Listen(network, address)
 	if err != nil {
 		t.Fatal(err)
 	}

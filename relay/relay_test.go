@@ -195,11 +195,75 @@ func TestExpiresWithAReport(t *testing.T) {
 	for len(hop.letters()) == 0 {
 		r.run(1)
 	}
-	if body := hop.letters()[0].body; !strings.Contains(body, "Action: failed") || !strings.Contains(body, "Status: 5.4.1") {
-		t.Errorf("got\n%s", body)
+	body := hop.letters()[0].body
+	for _, want := range []string{"Action: failed", "Status: 4.4.1", "no time left", "Diagnostic-Code: x-local; 451 4.4.1 no answer"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the report lacks %q:\n%s", want, body)
+		}
 	}
 	if r.left() != "" {
 		t.Errorf("left %q", r.left())
+	}
+}
+
+// RFC 3464 §2.3.6: a reply that was not for good is quoted as it was when time runs out, in the report and to whoever asks the item or the log. Who counts
+// bounces must not take it for an address that doesn't exist.
+func TestExpiryQuotesWhatWasSaid(t *testing.T) {
+	for _, test := range []struct {
+		said   esmtp.Reply
+		status string
+		quote  string
+		kept   string
+	}{
+		{esmtp.Deny(451, 4, 1, 1, "not known for now"), "4.1.1", "451 4.1.1 not known for now", "451 4.1.1 not known for now"},
+		{esmtp.Reply{Code: 451, Enh: esmtp.NoEnhanced, Lines: []string{"not now"}}, "5.4.7", "451 not now", "451 4.0.0 not now"},
+	} {
+		t.Run(test.quote, func(t *testing.T) {
+			hop := &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
+				if to.Domain() == "example.net" {
+					return test.said
+				}
+				return esmtp.Reply{}
+			}}
+			hop.serve(t, nil, false)
+			d := mx("example.net", public[0])
+			for k, v := range mx("example.org", public[0]) {
+				d[k] = v
+			}
+			r := newRig(t, d, map[string]string{public[0]: hop.addr})
+			it := item("ann@example.org", "bob@example.net")
+			it.Expires = time.Now()
+			r.put(text, it)
+			a := r.run(2)[0]
+			if a.Failed != 1 || a.Reports != 1 || a.Reply != test.kept || a.Item.Recipients[0].Reply != test.kept || a.Item.LastError != test.kept {
+				t.Errorf("got %+v of %+v", a, a.Item)
+			}
+			body := hop.letters()[0].body
+			for _, want := range []string{
+				"Action: failed\r\n", "Status: " + test.status + "\r\n", "Diagnostic-Code: smtp; " + test.quote + "\r\n", "mx1.example.net said: ", "no time left",
+			} {
+				if !strings.Contains(body, want) {
+					t.Errorf("the report lacks %q:\n%s", want, body)
+				}
+			}
+		})
+	}
+}
+
+// Where there was no room for the report of an expiry it is made later; a 4xx of a layer above is none.
+func TestWhatFailedBeforeMayHaveExpired(t *testing.T) {
+	for expires, want := range map[time.Duration]bool{0: true, time.Hour: false} {
+		hop := new(nextHops).serve(t, nil, false)
+		r := newRig(t, mx("example.org", public[0]), map[string]string{public[0]: hop.addr})
+		it := item("ann@example.org", "bob@example.net")
+		it.Recipients[0].State, it.Recipients[0].Reply = spool.Failed, "452 4.2.2 full"
+		it.Expires = time.Now().Add(expires)
+		r.put(text, it)
+		r.run(2)
+		body := hop.letters()[0].body
+		if strings.Contains(body, "no time left") != want || !strings.Contains(body, "Status: 4.2.2") {
+			t.Errorf("expires in %v, got\n%s", expires, body)
+		}
 	}
 }
 
@@ -232,16 +296,7 @@ func TestWarnsOfADelay(t *testing.T) {
 
 // RFC 3461 §5.2.2: who asked to hear of success hears that a server took it that will not tell.
 func TestReportsRelayedWhereDSNEnds(t *testing.T) {
-	hop := &nextHops{ehlo: func(r esmtp.Reply) esmtp.Reply {
-		var lines []string
-		for _, l := range r.Lines {
-			if l != "DSN" {
-				lines = append(lines, l)
-			}
-		}
-		r.Lines = lines
-		return r
-	}}
+	hop := &nextHops{ehlo: without("DSN")}
 	hop.serve(t, nil, false)
 	d := mx("example.net", public[0])
 	for k, v := range mx("example.org", public[0]) {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/netip"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/dsn"
+	"github.com/caddy-esmtp/esmtp/relay/resolver"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -73,13 +75,14 @@ func (a *attempt) late(now time.Time) bool {
 
 // recipient is what the report says of a recipient, if anything.
 func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Recipient, bool) {
-	d := dsn.Recipient{To: rcpt.to, Reply: rcpt.reply, RemoteMTA: rcpt.host, LastAttempt: now}
+	d := dsn.Recipient{To: rcpt.to, Reply: rcpt.reply, RemoteMTA: a.remoteMTA(rcpt.host), LastAttempt: now}
 	switch {
 	case rcpt.fate == failed:
 		d.Action = dsn.Failed
+		d.Expired = rcpt.reply.Code/100 == 4 && !now.Before(a.until())
 	case rcpt.fate == later && late:
 		d.Action = dsn.Delayed
-		d.RetryUntil = a.r.Schedule.expires(a.item)
+		d.RetryUntil = a.retryUntil()
 	case rcpt.fate == accepted && a.traced():
 		d.Action = dsn.Relayed // RFC 2852 §4
 		return d, rcpt.to.Notify()&esmtp.NotifyNever == 0
@@ -89,6 +92,36 @@ func (a *attempt) recipient(rcpt *recipient, late bool, now time.Time) (dsn.Reci
 		return d, false
 	}
 	return d, dsn.Wanted(rcpt.to, d.Action)
+}
+
+// remoteMTA is the host that gave a reply, as strangers may know it: a name of the DNS, or an address (RFC 3464 §2.3.5). What listens on a socket of
+// this machine has neither, and a program on the web is no mail server: what these say is as if we had said it.
+func (a *attempt) remoteMTA(host string) string {
+	if hops := a.item.NextHops; len(hops) > 0 && isURL(hops[0]) {
+		return ""
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !resolver.IsName(host) {
+		return ""
+	}
+	return host
+}
+
+// until is when the attempts end, unless the item has a schedule of its own.
+func (a *attempt) until() time.Time {
+	expires := a.r.Schedule.expires(a.item)
+	if by, ok := a.from.DeliverBy(); ok && by.Return && a.by.Before(expires) {
+		return a.by
+	}
+	return expires
+}
+
+// retryUntil is what the sender is told of that: nothing while a schedule of the item's own holds, which can end before it, frozen, or after it.
+func (a *attempt) retryUntil() time.Time {
+	until := a.until()
+	if len(a.item.Retry) > 0 || until.Before(a.item.Due) {
+		return time.Time{}
+	}
+	return until
 }
 
 // traced reports whether the sender wants to hear of each server on the way.

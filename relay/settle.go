@@ -5,7 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -164,7 +163,7 @@ func (a *attempt) postpone(now time.Time) {
 // never is later than everything.
 var never = time.Unix(1<<40, 0)
 
-// expire fails those that remain.
+// expire fails those that remain. What was said of them stands, and is what the report quotes (RFC 3464 §2.3.6): it was not said that it is for good.
 func (a *attempt) expire(now time.Time) {
 	for i := range a.rcpts {
 		rcpt := &a.rcpts[i]
@@ -172,14 +171,7 @@ func (a *attempt) expire(now time.Time) {
 			continue
 		}
 		rcpt.fate = failed
-		enh := esmtp.Enhanced{5, rcpt.reply.Enh[1], rcpt.reply.Enh[2]}
-		if enh[1] == 0 {
-			enh = esmtp.Enhanced{5, 4, 7} // RFC 3463 §3.5: delivery time expired
-		}
-		rcpt.reply.Enh = enh
-		rcpt.reply.Code = 550
-		kept := &a.item.Recipients[rcpt.index]
-		kept.State = spool.Failed
+		a.item.Recipients[rcpt.index].State = spool.Failed
 		a.last.Later--
 		a.last.Failed++
 	}

@@ -3,12 +3,14 @@ package relay_test
 import (
 	"context"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -86,5 +88,52 @@ func TestADamagedBodyIsLeftToTheSpool(t *testing.T) {
 	}
 	if s.settled.Load() != 0 || len(hop.letters()) != 0 {
 		t.Errorf("got %d settled, %d delivered; want nothing", s.settled.Load(), len(hop.letters()))
+	}
+}
+
+// A message that the smarthost can't take is returned by that smarthost, so the report can't need what it lacks.
+func TestAReportNeedsNothingThatTheHopLacks(t *testing.T) {
+	const text = "Subject: Grüße\r\n\r\nÖ\r\n"
+	for _, test := range []struct {
+		name, lacks string
+		needs       spool.Needs
+		status      string
+	}{
+		{"8BITMIME", "8BITMIME", spool.Needs8Bit, "Status: 5.6.3"},
+		{"SMTPUTF8", "SMTPUTF8", spool.Needs8Bit | spool.NeedsUTF8, "Status: 5.6.7"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			hop := &nextHops{ehlo: without(test.lacks)}
+			hop.serve(t, nil, false)
+			r := newRig(t, dns{}, nil)
+			smarthost, err := route.ParseHop(hop.addr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.NextHops = []route.Hop{smarthost}
+			it := item("ann@example.org RET=FULL BODY=8BITMIME", "bob@example.net")
+			if it.Needs = test.needs; test.needs&spool.NeedsUTF8 != 0 {
+				it.Sender.Params += " SMTPUTF8"
+			}
+			r.put(text, it)
+			r.run(2)
+			got := hop.letters()
+			if len(got) != 1 || !strings.HasPrefix(got[0].to[0], "ann@example.org") {
+				t.Fatalf("got %+v, want the report", got)
+			}
+			for _, want := range []string{test.status, "Content-Type: message/global\r\n", "Subject: Gr=C3=BC=C3=9Fe\r\n\r\n=C3=96\r\n"} {
+				if !strings.Contains(got[0].body, want) {
+					t.Errorf("the report lacks %q:\n%s", want, got[0].body)
+				}
+			}
+		})
+	}
+}
+
+// without leaves an extension out of EHLO.
+func without(keyword string) func(esmtp.Reply) esmtp.Reply {
+	return func(r esmtp.Reply) esmtp.Reply {
+		r.Lines = slices.DeleteFunc(slices.Clone(r.Lines), func(line string) bool { return line == keyword })
+		return r
 	}
 }

@@ -94,11 +94,3 @@ func Has8Bit(p []byte) bool {
 	}
 	return !IsASCII(p)
 }
-
-// Encoding is the Content-Transfer-Encoding of lines that are sent as they are.
-func Encoding(b []byte) string {
-	if IsASCII(b) {
-		return "7bit"
-	}
-	return "8bit"
-}
