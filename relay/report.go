@@ -3,7 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"io"
 	"net/netip"
 	"time"
 
@@ -14,11 +13,11 @@ import (
 )
 
 // reports makes the report about an attempt, if the sender is to hear of something: a failure, a delay, success where that was asked
-// for, or that the next hop will not report (RFC 3461 §5.2). All of it goes into one message.
-func (a *attempt) reports(now time.Time) []spool.Report {
+// for, or that the next hop will not report (RFC 3461 §5.2). All of it goes into one message. Its error is that of the spool, which can't keep it now.
+func (a *attempt) reports(now time.Time) ([]spool.Report, error) {
 	if a.from.IsNull() {
 		a.markTold()
-		return nil
+		return nil, nil
 	}
 	late := a.late(now)
 	var list []dsn.Recipient
@@ -30,13 +29,16 @@ func (a *attempt) reports(now time.Time) []spool.Report {
 	if late {
 		a.item.Warned = now
 	}
-	report, ok := a.r.makeReport(a.item, a.from, list, now)
+	report, err := a.r.makeReport(a.item, a.from, list, now)
+	if err != nil && !errors.Is(err, dsn.ErrNobody) {
+		return nil, err
+	}
 	a.markTold()
-	if !ok {
-		return nil
+	if err != nil {
+		return nil, nil
 	}
 	a.last.Reports = 1
-	return []spool.Report{report}
+	return []spool.Report{report}, nil
 }
 
 // markTold marks those whose failure the sender has been told of, or need not be.
@@ -130,42 +132,43 @@ func (a *attempt) traced() bool {
 	return ok && by.Trace
 }
 
-// makeReport makes a report of what there is to say. It reports false if nobody wants it, or it can't be made: a report is no reason to keep a
-// message for ever.
-func (r *Relay) makeReport(item *spool.Item, from esmtp.Path, list []dsn.Recipient, now time.Time) (report spool.Report, ok bool) {
+// makeReport makes a report of what there is to say. Its errors are [dsn.ErrNobody], and those of the spool, which can't keep it now.
+func (r *Relay) makeReport(item *spool.Item, from esmtp.Path, list []dsn.Recipient, now time.Time) (report spool.Report, err error) {
 	if len(list) == 0 {
-		return report, false
+		return report, dsn.ErrNobody
 	}
+	if item.Needs&spool.NeedsRequireTLS != 0 && !from.RequireTLS() { // what it was made of asked for it
+		if from, err = esmtp.NewPath(from.String(), from.Params()+" REQUIRETLS"); err != nil {
+			return report, err
+		}
+	}
+	message, err := r.composeReport(item, dsn.Report{Hostname: r.Hostname, From: from, Arrived: item.Created(), Recipients: list, Now: now})
+	if err != nil {
+		return report, err
+	}
+	report.Draft = r.Spool.Create()
+	if _, err := message.WriteTo(report.Draft); err != nil {
+		report.Draft.Abort()
+		return report, err
+	}
+	report.Items = []*spool.Item{r.reportItem(item, message)}
+	return report, nil
+}
+
+// composeReport composes a report, without the original if that can't be read. Its error is [dsn.ErrNobody].
+func (r *Relay) composeReport(item *spool.Item, report dsn.Report) (*dsn.Message, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
 	original, err := r.Spool.OpenBody(ctx, item)
-	if err != nil {
-		r.log.Warn("the original can't be read for a report", "item", item.ID.String(), "error", err)
-		original = nothing{}
-	}
-	defer original.Close()
-	if item.Needs&spool.NeedsRequireTLS != 0 && !from.RequireTLS() { // what it was made of asked for it
-		if from, err = esmtp.NewPath(from.String(), from.Params()+" REQUIRETLS"); err != nil {
-			return report, false
-		}
-	}
-	message, err := dsn.New(dsn.Report{Hostname: r.Hostname, From: from, Arrived: item.Created(), Recipients: list, Now: now}, original)
-	if errors.Is(err, dsn.ErrNobody) {
-		return report, false
-	}
 	if err == nil {
-		report.Draft = r.Spool.Create()
-		_, err = message.WriteTo(report.Draft)
-	}
-	if err != nil {
-		r.log.Error("making a report", "item", item.ID.String(), "error", err)
-		if report.Draft != nil {
-			report.Draft.Abort()
+		defer original.Close()
+		var message *dsn.Message
+		if message, err = dsn.New(report, original); err == nil || errors.Is(err, dsn.ErrNobody) {
+			return message, err
 		}
-		return report, false
 	}
-	report.Items = []*spool.Item{r.reportItem(item, message)}
-	return report, true
+	r.log.Warn("the original can't be read for a report", "item", item.ID.String(), "error", err)
+	return dsn.New(report, nil)
 }
 
 // reportItem is the envelope of a report.
@@ -185,10 +188,3 @@ func (r *Relay) reportItem(item *spool.Item, message *dsn.Message) *spool.Item {
 	}
 	return it
 }
-
-// nothing is the original that can't be read.
-type nothing struct{}
-
-func (nothing) Read([]byte) (int, error)       { return 0, io.EOF }
-func (nothing) Seek(int64, int) (int64, error) { return 0, nil }
-func (nothing) Close() error                   { return nil }

@@ -79,8 +79,12 @@ func (r *Relay) finish(a *attempt) {
 // record settles the item of an attempt. If that fails it tries again for a moment, without the report: what is forgotten here is delivered twice.
 func (r *Relay) record(a *attempt, now time.Time) {
 	warned := a.item.Warned
-	reports := a.reports(now)
-	err := r.settle(a.item, reports, nil)
+	reports, err := a.reports(now)
+	if err != nil {
+		r.log.Error("a report can't be kept now", "item", a.item.ID.String(), "error", err)
+		a.tellLater(now, warned)
+	}
+	err = r.settle(a.item, reports, nil)
 	for tries := 0; err != nil && tries < maxSettles && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrClosed); tries++ {
 		if len(reports) > 0 && !errors.Is(err, spool.ErrItem) { // one that can't be kept is no reason to keep the message for ever
 			a.tellLater(now, warned)

@@ -2,7 +2,9 @@ package relay_test
 
 import (
 	"context"
+	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -17,8 +19,10 @@ import (
 // troubled is a spool that can't do all that it should.
 type troubled struct {
 	spool.Spool
-	full    atomic.Int32 // how many reports there is no room for
+	full    atomic.Int32 // how many reports there is no room for when they are settled
+	writes  atomic.Int32 // and when they are written
 	refused atomic.Int32
+	unread  atomic.Int32 // how many bodies break off when they are read
 	damaged bool
 	settled atomic.Int32
 }
@@ -38,34 +42,72 @@ func (s *troubled) Settle(ctx context.Context, it *spool.Item, reports ...spool.
 	return s.Spool.Settle(ctx, it, reports...)
 }
 
+func (s *troubled) Create() *spool.Draft {
+	d := s.Spool.Create()
+	if s.writes.Add(-1) >= 0 {
+		s.refused.Add(1)
+		d.Abort() // writing fails
+	}
+	return d
+}
+
 func (s *troubled) OpenBody(ctx context.Context, it *spool.Item) (io.ReadSeekCloser, error) {
 	if s.damaged {
 		return nil, spool.ErrDamaged
 	}
-	return s.Spool.OpenBody(ctx, it)
+	body, err := s.Spool.OpenBody(ctx, it)
+	if err == nil && s.unread.Add(-1) >= 0 {
+		return breaking{body}, nil
+	}
+	return body, err
 }
+
+// breaking is a body that can't be read.
+type breaking struct{ io.ReadSeekCloser }
+
+func (breaking) Read([]byte) (int, error) { return 0, errors.New("input/output error") }
 
 // Where there is no room for the report of a failure, the failure is kept, and reported when there is.
 func TestAReportWaitsForRoom(t *testing.T) {
-	hop := &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
-		if to.Domain() == "example.net" {
-			return esmtp.Deny(550, 5, 1, 1, "unknown here")
-		}
-		return esmtp.Reply{}
-	}}
-	hop.serve(t, nil, false)
-	d := mx("example.net", public[0])
-	for k, v := range mx("example.org", public[0]) {
-		d[k] = v
+	for name, set := range map[string]func(s *troubled){
+		"when it is written": func(s *troubled) { s.writes.Store(2) },
+		"when it is settled": func(s *troubled) { s.full.Store(2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			hop := &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
+				if to.Domain() == "example.net" {
+					return esmtp.Deny(550, 5, 1, 1, "unknown here")
+				}
+				return esmtp.Reply{}
+			}}
+			hop.serve(t, nil, false)
+			d := mx("example.net", public[0])
+			maps.Copy(d, mx("example.org", public[0]))
+			r := newRig(t, d, map[string]string{public[0]: hop.addr})
+			s := &troubled{Spool: r.Spool}
+			r.put(text, item("ann@example.org", "bob@example.net"))
+			set(s)
+			r.Spool = s
+			r.run(4) // with no room, with none again, with room, and the report
+			if got := hop.letters(); len(got) != 1 || !strings.Contains(got[0].body, "unknown here") || s.refused.Load() != 2 || r.left() != "" {
+				t.Errorf("got %+v after %d refusals, left %q", got, s.refused.Load(), r.left())
+			}
+		})
 	}
-	r := newRig(t, d, map[string]string{public[0]: hop.addr})
+}
+
+// A report of which the original can't be read has none.
+func TestAReportGoesOutWithoutItsOriginal(t *testing.T) {
+	hop := new(nextHops).serve(t, nil, false)
+	d := mx("example.org", public[0])
+	r := newRig(t, d, map[string]string{public[0]: hop.addr}) // nobody knows example.net
 	s := &troubled{Spool: r.Spool}
-	s.full.Store(2)
+	s.unread.Store(1)
 	r.Spool = s
 	r.put(text, item("ann@example.org", "bob@example.net"))
-	r.run(4) // with no room, with none again, with room, and the report
-	if got := hop.letters(); len(got) != 1 || !strings.Contains(got[0].body, "unknown here") || s.refused.Load() != 2 || r.left() != "" {
-		t.Errorf("got %+v after %d refusals, left %q", got, s.refused.Load(), r.left())
+	r.run(2)
+	if got := hop.letters(); len(got) != 1 || !strings.Contains(got[0].body, "5.1.2") || strings.Contains(got[0].body, "Subject: hi") {
+		t.Errorf("got %+v", got)
 	}
 }
 
