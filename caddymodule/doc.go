@@ -12,7 +12,7 @@
 //
 // app.go is the app and its life in Caddy, server.go, settings.go and limits.go what a server can be told, stack.go its handlers, route.go its routes,
 // matcher.go, matchip.go and matchconn.go what says which sessions those are for, listen.go its addresses, listeners.go what is wrapped around
-// its sockets, tls.go its certificates, and auth.go who may log in. caddyfile.go reads the global option, directives.go the settings of a server, handle.go its routes, and
+// its sockets, openrelay.go whether strangers can send by it, tls.go its certificates, and auth.go who may log in. caddyfile.go reads the global option, directives.go the settings of a server, handle.go its routes, and
 // suggest.go finds out what was meant. register.go and fields.go are Register; maildir.go, recipients.go, respond.go, senders.go and log.go are the modules of
 // esmtp.handlers that come with it, authusers.go and authremote.go those of esmtp.auth. observe.go puts together who looks
 // on: metrics.go for Prometheus, and events.go for Caddy's app events. queue.go, queuelife.go and queuehandler.go are the queues and the handlers that

@@ -48,6 +48,7 @@ type QueueMail struct {
 	// MaxHops is how many Received fields a message can have. Default 100.
 	MaxHops int `json:"max_hops,omitempty"`
 
+	queue *Queue
 	layer *queue.Queue
 }
 
@@ -69,6 +70,7 @@ func (h *QueueMail) Provision(ctx caddy.Context) error {
 	if err := q.checkLogins(hops); err != nil {
 		return err
 	}
+	h.queue = q
 	h.layer = &queue.Queue{Spool: q, NextHops: h.NextHops, Hold: h.Hold, MaxHops: h.MaxHops}
 	for _, wait := range h.Retry {
 		if wait <= 0 {

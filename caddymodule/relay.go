@@ -49,7 +49,8 @@ type Relay struct {
 	// To are the next hops, in the order in which to try them. Placeholders such as `{env.*}` are replaced.
 	To []string `json:"to"`
 
-	// TLS is the least protection: `opportunistic`, the default, `required`, `verified` or `none`.
+	// TLS is the least protection: `opportunistic`, the default, `required`, `verified` or `none`. With a login opportunistic means verified, but for
+	// sockets.
 	TLS string `json:"tls,omitempty"`
 
 	// TLSCAFile has the certificates, in PEM, of who may vouch for next hops, instead of the system's. Only with `verified`.
@@ -67,7 +68,8 @@ type Relay struct {
 	proxy *proxy.Proxy
 }
 
-// RelayAuth is a login at a next hop. Placeholders such as `{env.*}` are replaced. The password is only shown in TLS.
+// RelayAuth is a login at a next hop. Placeholders such as `{env.*}` are replaced. The password is only shown in TLS, to a
+// server that proves its name unless TLS is `required`.
 type RelayAuth struct {
 	User     string `json:"user"`
 	Password string `json:"password"`

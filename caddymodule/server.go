@@ -109,6 +109,7 @@ type Server struct {
 	tls       *TLS      // nil: none
 	wrappers  []caddy.ListenerWrapper
 	wrapped   *handover // what listener wrappers of web servers hand over; nil if none does
+	stack     stack     // without the layers of auth
 	engine    *esmtp.Server
 	look      *look   // for the admin API
 	parent    *Server // that this one is a route of; nil: it is none
@@ -136,7 +137,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	logs := loggers{log.With("server", name), accessLog(ctx, name)}
 	own := common
 	if len(common.layers) == 0 && len(srv.Routes) > 0 {
-		own = stack{[]esmtp.Layer{refuseAll}, 1}
+		own = stack{layers: []esmtp.Layer{refuseAll}, end: 1}
 	}
 	if err := srv.assemble(ctx, sessions, own, logs); err != nil {
 		return err
@@ -147,7 +148,11 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if len(srv.Routes) > 0 {
 		srv.engine.Select = srv.selectRoute
 	}
-	return srv.provisionRoutes(ctx, sessions, common, logs)
+	if err := srv.provisionRoutes(ctx, sessions, common, logs); err != nil {
+		return err
+	}
+	srv.warnOpenRelay(logs)
+	return nil
 }
 
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
@@ -162,6 +167,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 	if len(handlers.layers) == 0 {
 		log.own.Warn("server has no handlers: it accepts all mail and keeps none")
 	}
+	srv.stack = handlers
 	login := srv.Auth
 	if login == nil {
 		login = new(Auth)

@@ -11,15 +11,15 @@ import (
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
-// least is the least protection of a hop. A password is for the server that it is meant for, and not for whoever answers in its place.
+// least is the least protection of a hop, where we log in more than elsewhere. Nobody is in between us and a socket.
 func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
-	if level != tlspolicy.Opportunistic || r.Auth == nil || hop.Path != "" {
+	if r.Auth == nil || hop.Path != "" {
 		return level
 	}
 	if auth := r.Auth(hop); auth == nil || auth.AllowInsecure {
 		return level
 	}
-	return tlspolicy.Verified
+	return level.ForPassword()
 }
 
 // requireTLS reports whether the message asks for TLS all the way, or the one that it was made of. For a report that is only a wish (RFC 8689 §5).

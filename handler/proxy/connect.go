@@ -136,14 +136,23 @@ func (p *Proxy) dial(ctx context.Context, s *esmtp.Session, h host, c claim) (*s
 
 // policy finds out how a connection must be protected.
 func (p *Proxy) policy(ctx context.Context, h host) (tlspolicy.Policy, error) {
-	if h.network == "unix" && p.Level == tlspolicy.Opportunistic {
+	level := p.least(h)
+	if h.network == "unix" && level == tlspolicy.Opportunistic {
 		return tlspolicy.Policy{Mode: tlspolicy.Never}, nil // nobody is in between
 	}
 	policies := p.TLS
 	if policies == nil {
 		policies = &tlspolicy.Policies{NoDANE: true}
 	}
-	return policies.For(ctx, h.peer, p.Level, false)
+	return policies.For(ctx, h.peer, level, false)
+}
+
+// least is the least protection of a connection to a host, where we log in more than elsewhere.
+func (p *Proxy) least(h host) tlspolicy.Level {
+	if p.Auth == nil || p.Auth.AllowInsecure || h.network == "unix" {
+		return p.Level
+	}
+	return p.Level.ForPassword()
 }
 
 func (p *Proxy) options(s *esmtp.Session, h host, policy tlspolicy.Policy) *smtpclient.Options {

@@ -2,6 +2,8 @@ package proxy_test
 
 import (
 	"bufio"
+	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"strings"
@@ -9,8 +11,10 @@ import (
 	"testing"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/handler/proxy"
 	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/smtpclient"
 )
 
@@ -114,6 +118,54 @@ func TestOursIsNotTheClientsLogin(t *testing.T) {
 	defer mu.Unlock()
 	if len(mails) != 1 || mails[0] != "MAIL FROM:<ann@example.org>" {
 		t.Errorf("the backend got %q\n%s", mails, out)
+	}
+}
+
+// A password is for the server that it is meant for: neither MAIL shows it to another, nor EHLO, which asks what is offered.
+func TestAPasswordIsNotForWhoeverAnswers(t *testing.T) {
+	cert, trusting := esmtptest.Certificate(t, "localhost")
+	withTLS := &tls.Config{Certificates: []tls.Certificate{cert}}
+	for _, test := range []struct {
+		name     string
+		level    tlspolicy.Level
+		host     string // what the next hop is called; the certificate is for localhost
+		tls      *tls.Config
+		insecure bool
+		want     string
+	}{
+		{"proved its name", tlspolicy.Opportunistic, "localhost", withTLS, false, "PLAIN front secret"},
+		{"another name", tlspolicy.Opportunistic, "127.0.0.1", withTLS, false, ""},
+		{"no TLS", tlspolicy.Opportunistic, "localhost", nil, false, ""},
+		{"required by the operator", tlspolicy.Required, "127.0.0.1", withTLS, false, "PLAIN front secret"},
+		{"allowed by the operator", tlspolicy.Opportunistic, "127.0.0.1", withTLS, true, "PLAIN front secret"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			b := (&box{tls: test.tls, logins: []string{"PLAIN"}}).serve(t)
+			p := to(t, b)
+			p.Level, p.Hops[0].Host = test.level, test.host
+			p.TLS = &tlspolicy.Policies{RootCAs: trusting.RootCAs, NoDANE: true}
+			p.Auth = &smtpclient.Auth{User: "front", Password: "secret", Mechanisms: []string{"PLAIN"}, AllowInsecure: test.insecure}
+			out := say(t, front(t, p, nil), "EHLO c.example\r\nMAIL FROM:<ann@example.org>\r\nQUIT\r\n")
+			who, refused := b.loggedIn(), strings.Contains(out, "451 4.4.1")
+			if refused != (test.want == "") || !strings.HasPrefix(who, test.want) || test.want == "" && who != "" || b.connections() == 0 {
+				t.Errorf("%q got in, the client got %q", who, out)
+			}
+		})
+	}
+}
+
+// Nobody is in between us and a socket, which has no name to prove.
+func TestALoginOverASocket(t *testing.T) {
+	b := (&box{logins: []string{"CRAM-MD5"}}).serve(t)
+	p := to(t)
+	p.Hops = []route.Hop{hop(t, "smtp+unix:///run/it.sock")}
+	p.Auth = &smtpclient.Auth{User: "front", Password: "secret"}
+	p.Dial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", b.addr)
+	}
+	out := say(t, front(t, p, nil), "EHLO c.example\r\n"+one+"QUIT\r\n")
+	if got := b.got(); len(got) != 1 || got[0].user != "front" {
+		t.Errorf("got %+v, %q", got, out)
 	}
 }
 

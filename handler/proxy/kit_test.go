@@ -51,6 +51,8 @@ type box struct {
 	lmtp     bool
 	tls      *tls.Config
 	trust    bool
+	logins   []string // mechanisms that it offers; it lets everybody in
+	users    []string // who logged in, and how
 	addr     string
 	server   *esmtp.Server
 }
@@ -94,6 +96,17 @@ func (r *receiver) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	}
 	reply.Lines = append(lines, r.box.with...)
 	return reply
+}
+
+func (r *receiver) Mechanisms(*esmtp.Session) []string { return r.box.logins }
+
+func (r *receiver) Authenticate(_ *esmtp.Session, c esmtp.Credentials) esmtp.Reply {
+	r.box.set(func() { r.box.users = append(r.box.users, c.Mechanism+" "+c.User+" "+c.Password) })
+	return esmtp.Deny(235, 2, 7, 0, "welcome")
+}
+
+func (r *receiver) Secret(*esmtp.Session, string, string) (esmtp.Secret, bool) {
+	return esmtp.Secret{Password: "secret"}, true
 }
 
 func (r *receiver) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
@@ -166,6 +179,13 @@ func (b *box) got() []letter {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return append([]letter(nil), b.letters...)
+}
+
+// loggedIn are those who logged in.
+func (b *box) loggedIn() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Join(b.users, ", ")
 }
 
 // connections is how often CONNECT was called.

@@ -56,7 +56,8 @@ type Proxy struct {
 	Level tlspolicy.Level
 	TLS   *tlspolicy.Policies
 
-	// Auth is how to log in at the next hop. Nil: not at all.
+	// Auth is how to log in at the next hop. Nil: not at all. With it, unless it has AllowInsecure, Level Opportunistic counts as Verified, but for a
+	// socket: a password is for the server that it is meant for.
 	Auth *smtpclient.Auth
 
 	// Forward is how to tell the next hop who the client is.

@@ -33,6 +33,15 @@ func (l Level) String() string {
 	return [...]string{"opportunistic", "required", "verified", "none"}[l]
 }
 
+// ForPassword is the level for a host that we show a password: it is for the server that it is meant for, and not for whoever answers in its place.
+// Required and None are somebody's decision, and stay.
+func (l Level) ForPassword() Level {
+	if l == Opportunistic {
+		return Verified
+	}
+	return l
+}
+
 // Peer is the host that a connection goes to, as far as TLS is concerned.
 type Peer struct {
 	// Domain is the recipients' domain if Host comes from its MX records, or is itself for lack of them; else, for a configured host or an
