@@ -227,17 +227,32 @@ func queueOf(ctx context.Context, name string) (*Queue, error) {
 
 // provision checks all that can be checked. It opens nothing.
 func (q *Queue) provision() error {
-	repl := caddy.NewReplacer()
-	if q.url = repl.ReplaceKnown(q.Spool, ""); q.url == "" {
+	if err := q.replacePlaceholders(); err != nil {
+		return err
+	}
+	if q.url == "" {
 		q.url = filepath.Join(caddy.AppDataDir(), "esmtp", q.name)
 	} else if !strings.Contains(q.url, "://") {
 		q.url = filepath.Clean(q.url)
 	}
-	for i := range q.Logins {
-		q.Logins[i].Password = repl.ReplaceKnown(q.Logins[i].Password, "")
-	}
 	_, err := q.newRelay()
 	return err
+}
+
+func (q *Queue) replacePlaceholders() (err error) {
+	if q.url, err = replace("spool", q.Spool); err != nil {
+		return err
+	}
+	for i := range q.Logins {
+		l := &q.Logins[i]
+		if l.Password, err = replaceFree("login "+l.Hop, l.Password); err != nil {
+			return err
+		}
+		if l.Password == "" {
+			return fmt.Errorf("login %s: the password is empty", l.Hop)
+		}
+	}
+	return nil
 }
 
 // setHostname gives queues without a name that of a server.

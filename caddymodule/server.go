@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
 	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
@@ -160,9 +159,9 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 	if err := srv.check(); err != nil {
 		return err
 	}
-	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
+	hostname, err := replace("hostname", srv.Hostname)
 	if err != nil {
-		return fmt.Errorf("hostname: %w", err)
+		return err
 	}
 	if len(handlers.layers) == 0 {
 		log.own.Warn("server has no handlers: it accepts all mail and keeps none")
@@ -230,9 +229,9 @@ func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*
 func (srv *Server) provisionAddresses() error {
 	srv.addresses = nil
 	for _, text := range srv.Listen {
-		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		text, err := replace("listen", text)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return err
 		}
 		addrs, err := parseAddress(text)
 		if err != nil {

@@ -68,20 +68,15 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	repl := caddy.NewReplacer()
-	hook := &webhook.Hook{Header: make(http.Header), Secret: []byte(repl.ReplaceKnown(h.Secret, "")), Timeout: time.Duration(h.Timeout)}
-	for name, values := range h.Headers {
-		for _, value := range values {
-			value = repl.ReplaceKnown(value, "")
-			if err := checkHeader(name, value); err != nil {
-				return err
-			}
-			hook.Header.Add(name, value)
-		}
+	hook, err := h.hook()
+	if err != nil {
+		return err
 	}
 	h.layer = &queue.Queue{Spool: q}
 	for _, text := range h.URLs {
-		text = repl.ReplaceKnown(text, "")
+		if text, err = replace("webhook: url", text); err != nil {
+			return err
+		}
 		if err := checkURL(text); err != nil {
 			return err
 		}
@@ -100,6 +95,27 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 		h.layer.Retry = append(h.layer.Retry, time.Duration(wait))
 	}
 	return nil
+}
+
+// hook is how to post.
+func (h *Webhook) hook() (*webhook.Hook, error) {
+	secret, err := replaceFree("webhook: secret", h.Secret)
+	if err != nil {
+		return nil, err
+	}
+	hook := &webhook.Hook{Header: make(http.Header), Secret: []byte(secret), Timeout: time.Duration(h.Timeout)}
+	for name, values := range h.Headers {
+		for _, value := range values {
+			if value, err = replaceFree("webhook: header "+name, value); err != nil {
+				return nil, err
+			}
+			if err := checkHeader(name, value); err != nil {
+				return nil, err
+			}
+			hook.Header.Add(name, value)
+		}
+	}
+	return hook, nil
 }
 
 // addHook tells the queue how to post to a URL.
