@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-esmtp/esmtp"
 )
 
 // settings are the directives of a server block, or of a handle in it, that are no handlers. Each reads its line, and its block if it has one.
@@ -76,7 +74,7 @@ func (p *parser) hostnameText(v *string) error {
 		return err
 	}
 	if !strings.Contains(value, "{") {
-		if err := (&esmtp.Server{Hostname: value}).Close(); err != nil { // the engine knows what a name is
+		if err := checkHostname(value); err != nil {
 			return p.WrapErr(err)
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ type Queue struct {
 	// KeepQuarantined is how long a message stays in quarantine. Default 30 days.
 	KeepQuarantined caddy.Duration `json:"keep_quarantined,omitempty"`
 
-	// Hostname is our name in EHLO and in reports. Default: that of the first server which has one.
+	// Hostname is our name in EHLO and in reports. Placeholders are allowed. Default: that of the first server which has one.
 	Hostname string `json:"hostname,omitempty"`
 
 	// NextHops are for all mail that has no route: a smarthost. Default: the mail exchangers of the domains.
@@ -223,36 +222,6 @@ func queueOf(ctx context.Context, name string) (*Queue, error) {
 	}
 	q.used = true
 	return q, nil
-}
-
-// provision checks all that can be checked. It opens nothing.
-func (q *Queue) provision() error {
-	if err := q.replacePlaceholders(); err != nil {
-		return err
-	}
-	if q.url == "" {
-		q.url = filepath.Join(caddy.AppDataDir(), "esmtp", q.name)
-	} else if !strings.Contains(q.url, "://") {
-		q.url = filepath.Clean(q.url)
-	}
-	_, err := q.newRelay()
-	return err
-}
-
-func (q *Queue) replacePlaceholders() (err error) {
-	if q.url, err = replace("spool", q.Spool); err != nil {
-		return err
-	}
-	for i := range q.Logins {
-		l := &q.Logins[i]
-		if l.Password, err = replaceFree("login "+l.Hop, l.Password); err != nil {
-			return err
-		}
-		if l.Password == "" {
-			return fmt.Errorf("login %s: the password is empty", l.Hop)
-		}
-	}
-	return nil
 }
 
 // setHostname gives queues without a name that of a server.

@@ -107,6 +107,20 @@ func TestAQueueSurvivesAReload(t *testing.T) {
 	r.delivered(t, "late", "Subject: late")
 }
 
+// A spool is the same one when the new config spells it in another way.
+func TestAReloadMaySpellASpoolInAnotherWay(t *testing.T) {
+	r := newQueueRig(t)
+	block := r.block(r.hop(), "")
+	load(t, block)
+	for _, spelt := range []string{"sqlite://" + r.spool, r.spool + "/./"} {
+		if err := tryLoad(t, strings.Replace(block, "spool "+r.spool, "spool "+spelt, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.send(t, "bob@example.net")
+	r.delivered(t, "bob", "to bob@example.net")
+}
+
 // After a stop the spool is free, and has what was not delivered.
 func TestAQueueIsClosedAtTheEnd(t *testing.T) {
 	r := newQueueRig(t)
@@ -212,6 +226,8 @@ func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
 		"queue {\nroute example.org ann@host\n}":                         "route example.org: next hop smtp://ann@host:25 has a user and no password: want login",
 		":2525 {\nqueue ann@host\n}":                                     "has a user and no password: want login",
 		"queue a {\nspool /x/y\n}\nqueue b {\nspool /x//y/\n}":           "queue b: queue a has the spool /x/y already: give each its own, or have one queue",
+		"queue a {\nspool /x/y\n}\nqueue b {\nspool sqlite:///x/y\n}":    "queue b: queue a has the spool /x/y already",
+		"queue a {\nspool ./x/../y\n}\nqueue b {\nspool y\n}":            "queue b: queue a has the spool /",
 		"queue {\nlogin ann@other secret\n}\n:2525 {\nqueue ann@host\n}": "has a user and no password: want login",
 	} {
 		config, err := adapt("{\n" + private + "esmtp {\n" + block + "\n}\n}\n")

@@ -176,7 +176,7 @@ func count(d *caddyfile.Dispenser, v *int) error {
 		return err
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n <= 0 || n > 1e6 {
+	if err != nil || n <= 0 || n > maxCount {
 		return d.Errf("%s is a number above 0, not %q", name, text)
 	}
 	*v = n

@@ -88,19 +88,17 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	if len(h.URLs) == 0 {
 		return errors.New("webhook: there is no URL")
 	}
-	for _, wait := range h.Retry {
-		if wait <= 0 {
-			return errors.New("retry: every wait must be above zero")
-		}
-		h.layer.Retry = append(h.layer.Retry, time.Duration(wait))
-	}
-	return nil
+	h.layer.Retry, err = waits(h.Retry)
+	return err
 }
 
 // hook is how to post.
 func (h *Webhook) hook() (*webhook.Hook, error) {
 	secret, err := replaceFree("webhook: secret", h.Secret)
 	if err != nil {
+		return nil, err
+	}
+	if err := checkTime("webhook: timeout", h.Timeout); err != nil {
 		return nil, err
 	}
 	hook := &webhook.Hook{Header: make(http.Header), Secret: []byte(secret), Timeout: time.Duration(h.Timeout)}
