@@ -119,7 +119,7 @@ func (h *Webhook) hook() (*webhook.Hook, error) {
 // addHook tells the queue how to post to a URL.
 func (q *Queue) addHook(url string, hook *webhook.Hook) error {
 	if other := q.hooks[url]; other != nil && !reflect.DeepEqual(other, hook) {
-		return fmt.Errorf("webhook: there are two for %s in queue %s, and they differ", url, q.name)
+		return fmt.Errorf("webhook: there are two for %s in queue %s, and they differ", shownHop(url), q.name)
 	}
 	if q.hooks == nil {
 		q.hooks = make(map[string]*webhook.Hook)
@@ -131,6 +131,7 @@ func (q *Queue) addHook(url string, hook *webhook.Hook) error {
 func checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" {
+		text, _, _ = strings.Cut(text, "?") // what follows can be a secret
 		return fmt.Errorf("webhook: %q is no URL, such as https://app.example.org/mail", text)
 	}
 	if u.User != nil {
