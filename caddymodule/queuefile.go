@@ -31,6 +31,9 @@ func (p *parser) queue() error {
 		if !ok {
 			return p.Errf("queue: unrecognized setting %q%s", word, didYouMean(word, slices.Collect(maps.Keys(queueSettings))))
 		}
+		if err := p.once(q); err != nil {
+			return err
+		}
 		if err := read(p, q); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"crypto/tls"
 	"encoding/json"
+	"errors"
 	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
@@ -156,7 +157,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
 func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log loggers) error {
-	if err := srv.check(); err != nil {
+	if err := errors.Join(srv.check(), srv.checkTeaser()); err != nil {
 		return err
 	}
 	hostname, err := replace("hostname", srv.Hostname)
