@@ -127,7 +127,9 @@ type Queue struct {
 	url       string
 	used      bool                     // by a handler, or it stands in the config
 	hooks     map[string]*webhook.Hook // how to post to a URL
-	live      queueLife
+
+	handlerHops []string // next hops of handlers that use it
+	live        queueLife
 }
 
 // QueueRoute is the way for the mail of a domain.

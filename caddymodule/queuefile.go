@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -37,6 +38,9 @@ func (p *parser) queue() error {
 		if err := read(p, q); err != nil {
 			return err
 		}
+	}
+	if err := q.checkHops(); err != nil { // of the whole block: a login can stand below its hop
+		return p.WrapErr(err)
 	}
 	if p.app.Queues == nil {
 		p.app.Queues = make(map[string]*Queue)
@@ -123,7 +127,7 @@ func (p *parser) queueRoute(q *Queue) error {
 	if _, err := route.NewTable([]route.Rule{{Domain: r.Domain}}); err != nil {
 		return p.WrapErr(err)
 	}
-	if slices.ContainsFunc(q.Routes, func(other QueueRoute) bool { return other.Domain == r.Domain }) {
+	if slices.ContainsFunc(q.Routes, func(other QueueRoute) bool { return strings.EqualFold(other.Domain, r.Domain) }) {
 		return p.Errf("there is a route for %s already", r.Domain)
 	}
 	q.Routes = append(q.Routes, r)
@@ -144,6 +148,9 @@ func (p *parser) login(q *Queue) error {
 		return p.Errf("login: %s has no user: want user@host", hop)
 	}
 	q.Logins = append(q.Logins, l)
+	if err := q.checkTwoLogins(); err != nil {
+		return p.WrapErr(err)
+	}
 	return nil
 }
 

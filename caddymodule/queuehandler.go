@@ -67,6 +67,7 @@ func (h *QueueMail) Provision(ctx caddy.Context) error {
 	if err := q.checkLogins(hops); err != nil {
 		return err
 	}
+	q.handlerHops = append(q.handlerHops, h.NextHops...)
 	if err := checkCount("max_hops", h.MaxHops); err != nil {
 		return err
 	}

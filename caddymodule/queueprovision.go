@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/caddyserver/caddy/v2"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay/route"
 )
 
 // provision checks all that can be checked. It opens nothing.
@@ -21,7 +23,8 @@ func (q *Queue) provision() error {
 	if q.url, err = spoolURL(q.url, q.name); err != nil {
 		return err
 	}
-	if err := errors.Join(checkHostname(q.Hostname), q.checkTimes(), checkCount("concurrency", q.Concurrency), checkCount("per_route", q.PerRoute)); err != nil {
+	if err := errors.Join(checkHostname(q.Hostname), q.checkTimes(), checkCount("concurrency", q.Concurrency), checkCount("per_route", q.PerRoute),
+		q.checkTwoLogins()); err != nil {
 		return err
 	}
 	_, err = q.newRelay()
@@ -64,6 +67,47 @@ func spoolURL(text, queue string) (string, error) {
 // checkHostname finds what can't be our name. Empty is the default.
 func checkHostname(name string) error {
 	return (&esmtp.Server{Hostname: name}).Close() // the engine knows what a name is
+}
+
+// checkHops finds next hops that can't be, or lack a login.
+func (q *Queue) checkHops() error {
+	hops, err := parseHops(q.NextHops)
+	if err != nil {
+		return err
+	}
+	if err := q.checkLogins(hops); err != nil {
+		return err
+	}
+	_, err = q.table()
+	return err
+}
+
+// checkTwoLogins finds a hop with two passwords, of which one would be ignored.
+func (q *Queue) checkTwoLogins() error {
+	seen := make(map[route.Hop]bool)
+	for _, l := range q.Logins {
+		hop, err := route.ParseHop(l.Hop)
+		if err == nil && seen[hop] {
+			return fmt.Errorf("there are two logins for %s", hop)
+		}
+		seen[hop] = true
+	}
+	return nil
+}
+
+// warnUnused tells of hops in xforward that the config sends no mail to. A handler can choose any hop for a message: it is no mistake for certain.
+func (q *Queue) warnUnused() {
+	hops := slices.Concat(q.NextHops, q.handlerHops)
+	for _, r := range q.Routes {
+		hops = append(hops, r.NextHops...)
+	}
+	known, _ := parseHops(hops) // they were checked
+	forward, _ := parseHops(q.XFORWARD)
+	for _, hop := range forward {
+		if !slices.Contains(known, hop) {
+			q.log.Warn("xforward names a next hop that no mail is sent to by this config: write it as it stands in next_hop or route", "hop", hop.String())
+		}
+	}
 }
 
 // checkTimes finds durations that can't be: one that has passed before it begins would return mail at once, or delete it.
