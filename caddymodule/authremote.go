@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -60,8 +59,8 @@ func (a *AuthHTTP) Provision(caddy.Context) (err error) {
 	if a.app, err = auth.NewApplication(url); err != nil {
 		return err
 	}
-	if a.Timeout < 0 || time.Duration(a.Timeout) > maxTimeout {
-		return fmt.Errorf("http: timeout is %s", time.Duration(a.Timeout))
+	if err := checkTime("http: timeout", a.Timeout); err != nil {
+		return err
 	}
 	if a.Timeout > 0 {
 		a.app.Timeout = time.Duration(a.Timeout)
@@ -182,8 +181,8 @@ func (a *AuthDovecot) Provision(caddy.Context) error {
 	if socket == "" {
 		return errors.New("dovecot: the path of the socket is empty")
 	}
-	if a.Timeout < 0 || time.Duration(a.Timeout) > maxTimeout {
-		return fmt.Errorf("dovecot: timeout is %s", time.Duration(a.Timeout))
+	if err := checkTime("dovecot: timeout", a.Timeout); err != nil {
+		return err
 	}
 	a.dovecot = &auth.Dovecot{Socket: socket, Timeout: time.Duration(a.Timeout)}
 	return nil
