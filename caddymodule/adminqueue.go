@@ -115,6 +115,9 @@ func newQueueView(ctx context.Context, s spool.Spool, where string, routes int) 
 	if view.Routes == nil {
 		view.Routes = []spool.RouteStats{}
 	}
+	for i := range view.Routes {
+		view.Routes[i].Route = shownHop(view.Routes[i].Route)
+	}
 	return view, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -289,6 +290,11 @@ func TestAdminBreaksOffADamagedMessage(t *testing.T) {
 	if a.get("POST", "/esmtp/queues/default/check", &checked); len(checked.Damaged) != 1 || checked.Damaged[0] != id || checked.Items != 1 {
 		t.Errorf("got %+v", checked)
 	}
+	for args, want := range map[string]string{"check": id.String() + "\n", "check --json": `{"items":1,"damaged":["` + id.String() + `"],"orphans":0}` + "\n"} {
+		if out, err := a.queue(strings.Fields(args)...); !errors.Is(err, spool.ErrDamaged) || out != want {
+			t.Errorf("%s: got %q, %v, want %q and an error", args, out, err, want)
+		}
+	}
 }
 
 func TestAdminChecksASpool(t *testing.T) {
@@ -372,6 +378,7 @@ func TestAdminSaysWhatIsWrongWithAQueue(t *testing.T) {
 		{"POST", "s/default/items/" + kept + "/release", `{"recipients":["a@one.example", "a@two.example"]}`, 400, "that needs next_hops"},
 		{"POST", "s/default/items/" + kept + "/release", `{"sender":"a@b\r\n"}`, 400, "bad address"},
 		{"POST", "s/default/items/" + kept + "/release", `{"next_hops":["http://x"]}`, 400, "scheme"},
+		{"POST", "s/default/items/" + kept + "/release", `{"next_hops":["ann@x"]}`, 400, "next hop smtp://ann@x:25 has a user and no password: want login"},
 		{"POST", "s/default/items/freeze", "", 400, "say all=1"},
 		{"POST", "s/default/items/freeze?all=0", "", 400, "say all=1"},
 		{"POST", "s/default/items/freeze?id=" + id + "&route=x", "", 400, "nothing else to choose them by"},

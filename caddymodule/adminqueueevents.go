@@ -47,13 +47,13 @@ type queueEvent struct {
 }
 
 func newQueueEvent(e spool.Event) queueEvent {
-	return queueEvent{Type: string(e.Kind), Time: e.Time, ID: e.ID, Message: e.Message, Route: e.Route, At: e.At, Reason: e.Reason}
+	return queueEvent{Type: string(e.Kind), Time: e.Time, ID: e.ID, Message: e.Message, Route: shownHop(e.Route), At: e.At, Reason: e.Reason}
 }
 
 func newAttemptEvent(a relay.Attempt) queueEvent {
 	it := a.Item
 	return queueEvent{
-		Type: "attempt", Time: time.Now(), ID: it.ID, Message: it.Message, Route: it.Route, Attempt: it.Attempts, Result: attemptResult(a),
+		Type: "attempt", Time: time.Now(), ID: it.ID, Message: it.Message, Route: shownHop(it.Route), Attempt: it.Attempts, Result: attemptResult(a),
 		Hop: a.Hop, Host: a.Host, TLS: a.TLS, Policy: a.Policy, Reused: a.Reused,
 		Accepted: a.Accepted, Failed: a.Failed, Later: a.Later, Reports: a.Reports, Reply: a.Reply, Took: a.Took.Seconds(),
 	}
@@ -147,7 +147,7 @@ func queueEventWishes(query url.Values) (wants func(queueEvent) bool, err error)
 		}
 	}
 	return func(e queueEvent) bool {
-		return slices.Contains(types, e.Type) && (!query.Has("route") || e.Route == query.Get("route")) && (message == 0 || e.Message == message)
+		return slices.Contains(types, e.Type) && (!query.Has("route") || e.Route == shownHop(query.Get("route"))) && (message == 0 || e.Message == message)
 	}, nil
 }
 

@@ -75,6 +75,7 @@ var needNames = []string{"8bit", "binary", "utf8", "requiretls"}
 // newItemView shows an item with so many of its recipients, and without who mails whom if that is to be hidden.
 func newItemView(it *spool.Item, recipients int, hide bool) itemView {
 	view := itemView{Item: *it, State: it.State, Created: it.Created(), Recipients: []recipientView{}, RecipientCount: len(it.Recipients)}
+	view.Route, view.NextHops = shownHop(it.Route), shownHops(it.NextHops)
 	for _, rcpt := range it.Recipients[:min(recipients, len(it.Recipients))] {
 		view.Recipients = append(view.Recipients, recipientView{rcpt, rcpt.State})
 	}
@@ -104,18 +105,9 @@ func (v *itemView) redact() {
 		r.Reply, r.Path = "", spool.Path{Address: redact(r.Address)}
 	}
 	v.Origin.User, v.Route = redact(v.Origin.User), redactHop(v.Route)
-	v.NextHops = slices.Clone(v.NextHops)
-	for i := range v.NextHops {
+	for i := range v.NextHops { // a copy
 		v.NextHops[i] = redactHop(v.NextHops[i])
 	}
-}
-
-// redactHop hides the user of a next hop.
-func redactHop(hop string) string {
-	if strings.Contains(hop, "@") {
-		return redact(hop)
-	}
-	return hop
 }
 
 // itemsView is a page of items.

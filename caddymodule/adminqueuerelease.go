@@ -32,6 +32,10 @@ func prepareRelease(q *liveQueue, read func(any) error) (doMove, error) {
 	if err != nil {
 		return nil, apiError(http.StatusBadRequest, "esmtp: %w", err)
 	}
+	hops, _ := parseHops(order.NextHops) // edit has read them
+	if err := q.checkLogins(hops); err != nil {
+		return nil, apiError(http.StatusBadRequest, "esmtp: %w", err)
+	}
 	expires := q.lifetime()
 	release := q.releaser(order)
 	return func(ctx context.Context, s spool.Spool, ids []spool.ID) error {

@@ -55,10 +55,7 @@ var authOptions = []string{"required", "mechanisms", "allow_insecure"}
 
 // auth reads the setting auth.
 func (p *parser) auth(st *Settings) error {
-	switch {
-	case st.Auth != nil:
-		return p.Err("auth is given already")
-	case p.NextArg():
+	if p.NextArg() {
 		return p.Errf("auth takes a block, not %q", p.Val())
 	}
 	a := new(Auth)

@@ -2,7 +2,6 @@ package caddymodule
 
 import (
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -53,12 +52,15 @@ func (*AuthHTTP) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the URL; the application isn't asked yet.
 func (a *AuthHTTP) Provision(caddy.Context) (err error) {
-	repl := caddy.NewReplacer()
-	if a.app, err = auth.NewApplication(repl.ReplaceKnown(a.URL, "")); err != nil {
+	url, err := replace("http: url", a.URL)
+	if err != nil {
 		return err
 	}
-	if a.Timeout < 0 || time.Duration(a.Timeout) > maxTimeout {
-		return fmt.Errorf("http: timeout is %s", time.Duration(a.Timeout))
+	if a.app, err = auth.NewApplication(url); err != nil {
+		return err
+	}
+	if err := checkTime("http: timeout", a.Timeout); err != nil {
+		return err
 	}
 	if a.Timeout > 0 {
 		a.app.Timeout = time.Duration(a.Timeout)
@@ -67,7 +69,10 @@ func (a *AuthHTTP) Provision(caddy.Context) (err error) {
 	a.app.Header = make(http.Header)
 	for name, values := range a.Header {
 		for _, value := range values {
-			a.app.Header.Add(name, repl.ReplaceKnown(value, ""))
+			if value, err = replaceFree("http: header "+name, value); err != nil {
+				return err
+			}
+			a.app.Header.Add(name, value)
 		}
 	}
 	return nil
@@ -169,12 +174,15 @@ func (*AuthDovecot) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the configuration; Dovecot isn't asked yet.
 func (a *AuthDovecot) Provision(caddy.Context) error {
-	socket := caddy.NewReplacer().ReplaceKnown(a.Socket, "")
+	socket, err := replace("dovecot: socket", a.Socket)
+	if err != nil {
+		return err
+	}
 	if socket == "" {
 		return errors.New("dovecot: the path of the socket is empty")
 	}
-	if a.Timeout < 0 || time.Duration(a.Timeout) > maxTimeout {
-		return fmt.Errorf("dovecot: timeout is %s", time.Duration(a.Timeout))
+	if err := checkTime("dovecot: timeout", a.Timeout); err != nil {
+		return err
 	}
 	a.dovecot = &auth.Dovecot{Socket: socket, Timeout: time.Duration(a.Timeout)}
 	return nil

@@ -99,7 +99,11 @@ func (a *AuthUsers) Provision(ctx caddy.Context) error {
 	a.table = auth.NewTable(kinds...)
 	a.table.Certificates = a.ClientCertificates
 	for _, user := range a.Users {
-		if err := a.table.Add(user.Name, caddy.NewReplacer().ReplaceKnown(user.Secret, "")); err != nil {
+		secret, err := replaceFree("users: "+user.Name, user.Secret)
+		if err != nil {
+			return err
+		}
+		if err := a.table.Add(user.Name, secret); err != nil {
 			return err
 		}
 	}
@@ -177,9 +181,9 @@ func (a *AuthFile) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	path, err := caddy.NewReplacer().ReplaceOrErr(a.Path, true, true)
+	path, err := replace("file", a.Path)
 	if err != nil {
-		return fmt.Errorf("file: %w", err)
+		return err
 	}
 	a.file, err = auth.OpenFile(path, a.ClientCertificates, kinds...)
 	return err

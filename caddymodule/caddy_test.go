@@ -116,6 +116,7 @@ func TestAdapt(t *testing.T) {
 	t.Setenv("ESMTP_TEST_DOMAIN", "example.net")
 	t.Setenv("ESMTP_TEST_MAIL", "/var/mail")
 	t.Setenv("ESMTP_TEST_NETWORK", "172.16.0.0/12")
+	t.Setenv("KEY", "key")
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".caddyfiletest"), func(t *testing.T) {
 			text, err := os.ReadFile(file)

@@ -44,6 +44,7 @@ type parser struct {
 	*caddyfile.Dispenser
 	app      *App
 	places   places
+	given    map[givenSetting]string
 	matchers map[string]namedMatcher
 	inRoute  bool
 	rest     string // where the handle without a matcher is
@@ -67,11 +68,11 @@ func (p *parser) option() error {
 	case "queue":
 		return p.queue()
 	case "grace_period":
-		return p.duration(&p.app.GracePeriod)
+		return p.period(&p.app.GracePeriod)
 	case "drain_timeout":
-		return p.duration(&p.app.DrainTimeout)
+		return p.period(&p.app.DrainTimeout)
 	case "exit_timeout":
-		if err := p.duration(&p.app.ExitTimeout); err != nil {
+		if err := p.period(&p.app.ExitTimeout); err != nil {
 			return err
 		}
 		if p.app.ExitTimeout < 0 {
@@ -80,6 +81,14 @@ func (p *parser) option() error {
 		return nil
 	}
 	return p.server()
+}
+
+// period reads a duration of the app.
+func (p *parser) period(v *caddy.Duration) error {
+	if err := p.once(p.app); err != nil {
+		return err
+	}
+	return p.duration(v)
 }
 
 // server reads a server block, from its name or first address on.
@@ -117,7 +126,7 @@ func (p *parser) server() error {
 		if empty {
 			return sub.Errf("the server %s has no block, or nothing in it", cmp.Or(name, strings.Join(srv.Listen, " ")))
 		}
-		if err := errors.Join(srv.checkTLS(), srv.prepareRoutes()); err != nil {
+		if err := errors.Join(srv.checkTLS(), srv.checkTeaser(), srv.prepareRoutes()); err != nil {
 			return sub.WrapErr(err)
 		}
 	}
@@ -175,6 +184,9 @@ func (p *parser) settingOrHandler(st *Settings, handlers *[]json.RawMessage) err
 		return p.Err("the setting before takes no block")
 	}
 	if read, ok := settings[name]; ok {
+		if err := p.once(st); err != nil {
+			return err
+		}
 		return read(p, st)
 	}
 	if !isHandler(name) {

@@ -32,6 +32,12 @@ func TestCommandsExportAndInjectBatches(t *testing.T) {
 	if all, err := a.queue("export", "--batch", "--state", "frozen"); err != nil || all != out {
 		t.Errorf("got %v\n%q", err, all)
 	}
+	// What is gone meanwhile is left out, and told of.
+	const gone, worse = "0000000000001", "0000000000002"
+	rest, err := a.queue("export", "--batch", one, gone, two, worse)
+	if err == nil || err.Error() != "esmtp queue export: no such item: "+gone+"\nesmtp queue export: no such item: "+worse || rest != want {
+		t.Errorf("got %v\n%q, want\n%q", err, rest, want)
+	}
 	file := filepath.Join(tempDir(t), "mails")
 	if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 		t.Fatal(err)

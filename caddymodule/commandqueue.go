@@ -219,19 +219,27 @@ Messages that no item has are deleted.
 		if err != nil {
 			return err
 		}
-		if *asJSON {
-			return writeLines(cmd.OutOrStdout(), []checkView{result})
+		if err := result.write(cmd, *asJSON); err != nil {
+			return err
 		}
-		for _, id := range result.Damaged {
-			fmt.Fprintln(cmd.OutOrStdout(), id)
-		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "%d items, %d damaged, %d messages that were nobody's deleted\n", result.Items, len(result.Damaged), result.Orphans)
 		if len(result.Damaged) > 0 {
 			return fmt.Errorf("%s: %w", client.command, spool.ErrDamaged)
 		}
 		return nil
 	}
 	return cmd
+}
+
+// write writes what a check found.
+func (v checkView) write(cmd *cobra.Command, asJSON bool) error {
+	if asJSON {
+		return writeLines(cmd.OutOrStdout(), []checkView{v})
+	}
+	for _, id := range v.Damaged {
+		fmt.Fprintln(cmd.OutOrStdout(), id)
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "%d items, %d damaged, %d messages that were nobody's deleted\n", v.Items, len(v.Damaged), v.Orphans)
+	return nil
 }
 
 // queueConcurrencyCommand is "caddy esmtp queue concurrency".

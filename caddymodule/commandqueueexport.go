@@ -26,7 +26,8 @@ written to. Files that are there already are left alone, and are an error.
 --batch
     Writes any number of items to the standard output as batch SMTP (RFC 2442):
     their messages, senders, and the recipients that remain. "caddy esmtp inject"
-    hands that to a mail server. The items stay where they are.
+    hands that to a mail server. The items stay where they are. One that is gone
+    meanwhile is left out and told of, and the exit code is 1.
 `,
 		Example: `  caddy esmtp queue export 1jkyh0w3ebb3g >message.eml
   caddy esmtp queue export --state quarantined --dir /tmp/quarantine

@@ -8,8 +8,6 @@ import (
 	"strings"
 
 	"github.com/caddyserver/caddy/v2"
-
-	"github.com/caddy-esmtp/esmtp"
 )
 
 // settings are the directives of a server block, or of a handle in it, that are no handlers. Each reads its line, and its block if it has one.
@@ -76,7 +74,7 @@ func (p *parser) hostnameText(v *string) error {
 		return err
 	}
 	if !strings.Contains(value, "{") {
-		if err := (&esmtp.Server{Hostname: value}).Close(); err != nil { // the engine knows what a name is
+		if err := checkHostname(value); err != nil {
 			return p.WrapErr(err)
 		}
 	}
@@ -102,7 +100,7 @@ func (p *parser) limits(st *Settings) error {
 	if p.NextArg() {
 		return p.Errf("limits takes a block, not %q", p.Val())
 	}
-	return p.numbers("limit", st.Limits.all(), st.Limits.check)
+	return p.numbers("limit", &st.Limits, st.Limits.all(), st.Limits.check)
 }
 
 // rates reads the block rates.
@@ -110,11 +108,11 @@ func (p *parser) rates(st *Settings) error {
 	if p.NextArg() {
 		return p.Errf("rates takes a block, not %q", p.Val())
 	}
-	return p.numbers("rate", st.Rates.all(), st.Rates.check)
+	return p.numbers("rate", &st.Rates, st.Rates.all(), st.Rates.check)
 }
 
 // numbers reads a block of numbers, and checks each as soon as it is there, for the line to be told.
-func (p *parser) numbers(kind string, all []limit, check func() error) error {
+func (p *parser) numbers(kind string, block any, all []limit, check func() error) error {
 	for nesting := p.Nesting(); p.NextBlock(nesting); {
 		name := p.Val()
 		i := slices.IndexFunc(all, func(l limit) bool { return l.name == name })
@@ -123,6 +121,9 @@ func (p *parser) numbers(kind string, all []limit, check func() error) error {
 		}
 		if p.inRoute && slices.Contains(countedFirst[kind], name) {
 			return p.Errf("the %s %s counts before the route is known: write it above handle", kind, name)
+		}
+		if err := p.once(block); err != nil {
+			return err
 		}
 		if err := p.number(all[i].value, all[i].size, maxLimit); err != nil {
 			return err
@@ -158,6 +159,9 @@ func (p *parser) timeouts(st *Settings) error {
 		i := slices.IndexFunc(all, func(t timeoutSetting) bool { return t.name == name })
 		if i < 0 {
 			return p.Errf("unrecognized timeout %q%s", name, didYouMean(name, timeoutNames(all)))
+		}
+		if err := p.once(&st.Timeouts); err != nil {
+			return err
 		}
 		if err := p.duration(all[i].value); err != nil {
 			return err

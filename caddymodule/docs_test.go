@@ -24,7 +24,9 @@ func TestDocs(t *testing.T) {
 	if err != nil || len(pages) < 6 {
 		t.Fatalf("got %q, %v", pages, err)
 	}
-	t.Setenv("ROBOT_SECRET", "{PLAIN}x")
+	for _, name := range []string{"ROBOT_SECRET", "KEY", "SMARTHOST_PASSWORD", "RELAY_PASSWORD", "APP_TOKEN", "APP_SECRET"} {
+		t.Setenv(name, "{PLAIN}x")
+	}
 	users := filepath.Join(tempDir(t), "users") // which is read when the config is provisioned
 	if err := os.WriteFile(users, nil, 0o600); err != nil {
 		t.Fatal(err)

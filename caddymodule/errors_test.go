@@ -212,6 +212,8 @@ func TestMistakesInJSONAreFoundByValidate(t *testing.T) {
 		`{"listen":[":25"],"auth":{"provider":{"provider":"users","users":[{"name":"ann","secret":"$argon2id$x"}]}}}`: `auth: user "ann": that is no hash of argon2id`,
 		`{"listen":[":25"],"auth":{"provider":{"provider":"file","path":"testdata/none"}}}`:                           "auth: open testdata/none: no such file or directory",
 		`{"listen":[":25"],"auth":{"provider":{"provider":"http","url":"x"}}}`:                                        `auth: "x" is no URL`,
+		`{"listen":[":25"],"auth":{"provider":{"provider":"dovecot","socket":"/x","timeout":-1}}}`:                    "dovecot: timeout is -1ns: it can be up to 8784h0m0s; leave it out",
+		`{"listen":[":25"],"auth":{"provider":{"provider":"http","url":"http://x","timeout":-1}}}`:                    "http: timeout is -1ns: it can be up to 8784h0m0s; leave it out",
 		`{"listen":[":25"],"auth":{"provider":{"provider":"dovecot"}}}`:                                               "dovecot: the path of the socket is empty",
 		`{"listen":[":25"],"auth":{"mechanisms":["X"],"provider":{"provider":"dovecot","socket":"x"}}}`:               `auth: unrecognized mechanism "X"`,
 		`{"listen":[":25"],"handlers":[{"handler":"senders"}]}`:                                                       "senders: no addresses",

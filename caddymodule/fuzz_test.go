@@ -18,6 +18,7 @@ func FuzzOption(f *testing.F) {
 		":1 {\nrecipients a@b {\n*.c\n}\nmaildir /x/{rcpt.local} {\nfile_mode 0600\n}\nrespond RCPT 550 5.1.1 x {\nfrom <>\nto a@b\nclose\n}\n}",
 		":1 {\ntest_fields {\nflags true\nnet 192.0.2.0/24\nwait 5s\n}\n}", ":1 {\n}\n}", ":1 {", "{", "\"", ":1 {\nlog {\n}\n}",
 		":1 {\n@a remote_ip 192.0.2.0/24 private_ranges\n@b {\nlocal_port 25-30\nsni *.x\nnot {\nunix\ntls client_certificate\n}\n}\nlog\nhandle @a {\nmax_size 5\nlog\n}\nhandle @b {\nstrict\n}\nhandle {\nlog\n}\n}",
+		"queue {\nspool /x\nhostname a.internal\nnext_hop a@b\nlogin a@b c\nroute *.x unix//s {\ntls none\n}\nxforward d\nretry 1m 2m\nexpire 3d\nwarn off\nconcurrency 5\n}\n:1 {\nqueue b {\nretry 1m\nmax_hops 5\n}\n}",
 		"tls://:1 {\nhostname a.internal\ntls {\nrequired\n}\n@a local_ip ::1\nhandle @a {\nhostname b.internal\nlimits {\nerrors 5\n}\nrates {\nmessages 5\n}\n}\n}",
 	} {
 		f.Add(block)

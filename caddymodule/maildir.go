@@ -57,7 +57,11 @@ func (*Maildir) CaddyModule() caddy.ModuleInfo {
 
 // Provision checks the path; it touches no file.
 func (m *Maildir) Provision(caddy.Context) (err error) {
-	if m.store, err = maildir.New(caddy.NewReplacer().ReplaceKnown(m.Path, "")); err != nil {
+	path, err := replaceBut("maildir: path", m.Path, func(string) bool { return true }) // the store knows which others there are
+	if err != nil {
+		return err
+	}
+	if m.store, err = maildir.New(path); err != nil {
 		return err
 	}
 	if err := parseMode("file_mode", m.FileMode, &m.store.FileMode); err != nil {
@@ -95,7 +99,7 @@ func (m *Maildir) UnmarshalCaddyfile(d *caddyfile.Dispenser) error {
 	if !d.AllArgs(&m.Path) {
 		return d.Err("maildir takes a path, such as /var/mail/{rcpt.domain}/{rcpt.local}")
 	}
-	if _, err := maildir.New(caddy.NewReplacer().ReplaceKnown(m.Path, "")); err != nil {
+	if _, err := maildir.New(caddy.NewReplacer().ReplaceKnown(m.Path, "x")); err != nil { // an empty value can be another one when it is used
 		return d.WrapErr(err)
 	}
 	for nesting := d.Nesting(); d.NextBlock(nesting); {

@@ -56,7 +56,7 @@ func (*MatchLocalPort) CaddyModule() caddy.ModuleInfo {
 func (m *MatchLocalPort) Provision(caddy.Context) error {
 	m.list = nil
 	for _, text := range m.Ports {
-		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		text, err := replace("ports", text)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (*MatchSNI) CaddyModule() caddy.ModuleInfo {
 func (m *MatchSNI) Provision(caddy.Context) error {
 	m.list = nil
 	for _, text := range m.Names {
-		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		text, err := replace("names", text)
 		if err != nil {
 			return err
 		}

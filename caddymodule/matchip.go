@@ -69,7 +69,7 @@ func (r ipRange) contains(addr netip.Addr) bool {
 func (m *Ranges) Provision(caddy.Context) error {
 	m.list = nil
 	for _, text := range m.Ranges {
-		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		text, err := replace("ranges", text)
 		if err != nil {
 			return err
 		}

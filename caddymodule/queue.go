@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -76,7 +75,7 @@ type Queue struct {
 	// KeepQuarantined is how long a message stays in quarantine. Default 30 days.
 	KeepQuarantined caddy.Duration `json:"keep_quarantined,omitempty"`
 
-	// Hostname is our name in EHLO and in reports. Default: that of the first server which has one.
+	// Hostname is our name in EHLO and in reports. Placeholders are allowed. Default: that of the first server which has one.
 	Hostname string `json:"hostname,omitempty"`
 
 	// NextHops are for all mail that has no route: a smarthost. Default: the mail exchangers of the domains.
@@ -128,7 +127,9 @@ type Queue struct {
 	url       string
 	used      bool                     // by a handler, or it stands in the config
 	hooks     map[string]*webhook.Hook // how to post to a URL
-	live      queueLife
+
+	handlerHops []string // next hops of handlers that use it
+	live        queueLife
 }
 
 // QueueRoute is the way for the mail of a domain.
@@ -223,21 +224,6 @@ func queueOf(ctx context.Context, name string) (*Queue, error) {
 	}
 	q.used = true
 	return q, nil
-}
-
-// provision checks all that can be checked. It opens nothing.
-func (q *Queue) provision() error {
-	repl := caddy.NewReplacer()
-	if q.url = repl.ReplaceKnown(q.Spool, ""); q.url == "" {
-		q.url = filepath.Join(caddy.AppDataDir(), "esmtp", q.name)
-	} else if !strings.Contains(q.url, "://") {
-		q.url = filepath.Clean(q.url)
-	}
-	for i := range q.Logins {
-		q.Logins[i].Password = repl.ReplaceKnown(q.Logins[i].Password, "")
-	}
-	_, err := q.newRelay()
-	return err
 }
 
 // setHostname gives queues without a name that of a server.

@@ -107,6 +107,20 @@ func TestAQueueSurvivesAReload(t *testing.T) {
 	r.delivered(t, "late", "Subject: late")
 }
 
+// A spool is the same one when the new config spells it in another way.
+func TestAReloadMaySpellASpoolInAnotherWay(t *testing.T) {
+	r := newQueueRig(t)
+	block := r.block(r.hop(), "")
+	load(t, block)
+	for _, spelt := range []string{"sqlite://" + r.spool, r.spool + "/./"} {
+		if err := tryLoad(t, strings.Replace(block, "spool "+r.spool, "spool "+spelt, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.send(t, "bob@example.net")
+	r.delivered(t, "bob", "to bob@example.net")
+}
+
 // After a stop the spool is free, and has what was not delivered.
 func TestAQueueIsClosedAtTheEnd(t *testing.T) {
 	r := newQueueRig(t)
@@ -185,18 +199,23 @@ func TestMistakesInAQueueBlockAreFoundWithTheirLine(t *testing.T) {
 		}
 	}
 	for block, want := range map[string]string{
-		"queue a b {\n}":                                   `queue takes one name, not "b" too`,
-		"queue {\n}\nqueue {\n}":                           "there is a queue default already",
-		":2525 {\nqueue http://x\n}":                       "the scheme is none of",
-		":2525 {\nqueue {\nqueu x\n}\n}":                   `queue: unrecognized option "queu"; did you mean queue?`,
-		":2525 {\nwebhook\n}":                              "webhook takes a URL, such as https://app.example.org/mail",
-		":2525 {\nwebhook app.example.org\n}":              `webhook: "app.example.org" is no URL`,
-		":2525 {\nwebhook http://a:b@c/\n}":                "a password must not stand in a URL",
-		":2525 {\nwebhook http://c/ {\nheader a\n}\n}":     "header takes a name and a value",
-		":2525 {\nwebhook http://c/ {\nheader a:b c\n}\n}": `"a:b" is no header field`,
-		":2525 {\nwebhook http://c/ {\nheaders a b\n}\n}":  `webhook: unrecognized option "headers"; did you mean header?`,
-		":2525 {\nquarantine a b\n}":                       `quarantine takes one reason, in quotes if it has spaces; "b" is another`,
-		":2525 {\nquarantine {\nreason x\n}\n}":            `quarantine: unrecognized option "reason"`,
+		"queue a b {\n}": `queue takes one name, not "b" too`,
+		"queue {\nlogin ann@host a\nlogin smtp://ann@HOST:25 b\n}": "there are two logins for smtp://ann@host:25, at Caddyfile:5",
+		"queue {\nroute Example.org a\n\nroute example.org b\n}":   "there is a route for example.org already, at Caddyfile:6",
+		"queue {\nroute .example.org a\nroute *.example.org b\n}":  `route: bad rule for "*.example.org": there are two, at Caddyfile:6`,
+		"queue {\nnext_hop ann@host\nlogin ann@other x\n}":         "next hop smtp://ann@host:25 has a user and no password: want login smtp://ann@host:25 <password> in the queue, at Caddyfile:6",
+		"queue {\nroute example.org ann@host\n}":                   "route example.org: next hop smtp://ann@host:25 has a user and no password: want login smtp://ann@host:25 <password> in the queue, at Caddyfile:5",
+		"queue {\n}\nqueue {\n}":                                   "there is a queue default already",
+		":2525 {\nqueue http://x\n}":                               "the scheme is none of",
+		":2525 {\nqueue {\nqueu x\n}\n}":                           `queue: unrecognized option "queu"; did you mean queue?`,
+		":2525 {\nwebhook\n}":                                      "webhook takes a URL, such as https://app.example.org/mail",
+		":2525 {\nwebhook app.example.org\n}":                      `webhook: "app.example.org" is no URL`,
+		":2525 {\nwebhook http://a:b@c/\n}":                        "a password must not stand in a URL",
+		":2525 {\nwebhook http://c/ {\nheader a\n}\n}":             "header takes a name and a value",
+		":2525 {\nwebhook http://c/ {\nheader a:b c\n}\n}":         `"a:b" is no header field`,
+		":2525 {\nwebhook http://c/ {\nheaders a b\n}\n}":          `webhook: unrecognized option "headers"; did you mean header?`,
+		":2525 {\nquarantine a b\n}":                               `quarantine takes one reason, in quotes if it has spaces; "b" is another`,
+		":2525 {\nquarantine {\nreason x\n}\n}":                    `quarantine: unrecognized option "reason"`,
 	} {
 		if _, err := adapt("{\nesmtp {\n" + block + "\n}\n}\n"); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: got %v, want %q", block, err, want)
@@ -208,10 +227,10 @@ func TestMistakesInAQueueBlockAreFoundWithTheirLine(t *testing.T) {
 func TestMistakesInQueuesAreFoundByValidate(t *testing.T) {
 	for block, want := range map[string]string{
 		":2525 {\nqueue {\nqueue inbund\n}\n}\nqueue inbound {\n}":       `there is no queue "inbund"; did you mean inbound?`,
-		"queue {\nnext_hop ann@host\n}":                                  "has a user and no password: want login",
-		"queue {\nroute example.org ann@host\n}":                         "route example.org: next hop smtp://ann@host:25 has a user and no password: want login",
 		":2525 {\nqueue ann@host\n}":                                     "has a user and no password: want login",
 		"queue a {\nspool /x/y\n}\nqueue b {\nspool /x//y/\n}":           "queue b: queue a has the spool /x/y already: give each its own, or have one queue",
+		"queue a {\nspool /x/y\n}\nqueue b {\nspool sqlite:///x/y\n}":    "queue b: queue a has the spool /x/y already",
+		"queue a {\nspool ./x/../y\n}\nqueue b {\nspool y\n}":            "queue b: queue a has the spool /",
 		"queue {\nlogin ann@other secret\n}\n:2525 {\nqueue ann@host\n}": "has a user and no password: want login",
 	} {
 		config, err := adapt("{\n" + private + "esmtp {\n" + block + "\n}\n}\n")

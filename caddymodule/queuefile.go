@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
@@ -31,9 +32,15 @@ func (p *parser) queue() error {
 		if !ok {
 			return p.Errf("queue: unrecognized setting %q%s", word, didYouMean(word, slices.Collect(maps.Keys(queueSettings))))
 		}
+		if err := p.once(q); err != nil {
+			return err
+		}
 		if err := read(p, q); err != nil {
 			return err
 		}
+	}
+	if err := q.checkHops(); err != nil { // of the whole block: a login can stand below its hop
+		return p.WrapErr(err)
 	}
 	if p.app.Queues == nil {
 		p.app.Queues = make(map[string]*Queue)
@@ -120,7 +127,7 @@ func (p *parser) queueRoute(q *Queue) error {
 	if _, err := route.NewTable([]route.Rule{{Domain: r.Domain}}); err != nil {
 		return p.WrapErr(err)
 	}
-	if slices.ContainsFunc(q.Routes, func(other QueueRoute) bool { return other.Domain == r.Domain }) {
+	if slices.ContainsFunc(q.Routes, func(other QueueRoute) bool { return strings.EqualFold(other.Domain, r.Domain) }) {
 		return p.Errf("there is a route for %s already", r.Domain)
 	}
 	q.Routes = append(q.Routes, r)
@@ -141,6 +148,9 @@ func (p *parser) login(q *Queue) error {
 		return p.Errf("login: %s has no user: want user@host", hop)
 	}
 	q.Logins = append(q.Logins, l)
+	if err := q.checkTwoLogins(); err != nil {
+		return p.WrapErr(err)
+	}
 	return nil
 }
 
@@ -176,7 +186,7 @@ func count(d *caddyfile.Dispenser, v *int) error {
 		return err
 	}
 	n, err := strconv.Atoi(text)
-	if err != nil || n <= 0 || n > 1e6 {
+	if err != nil || n <= 0 || n > maxCount {
 		return d.Errf("%s is a number above 0, not %q", name, text)
 	}
 	*v = n

@@ -1,9 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
-	"time"
-
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/caddy/v2/caddyconfig/caddyfile"
 
@@ -70,15 +67,14 @@ func (h *QueueMail) Provision(ctx caddy.Context) error {
 	if err := q.checkLogins(hops); err != nil {
 		return err
 	}
+	q.handlerHops = append(q.handlerHops, h.NextHops...)
+	if err := checkCount("max_hops", h.MaxHops); err != nil {
+		return err
+	}
 	h.queue = q
 	h.layer = &queue.Queue{Spool: q, NextHops: h.NextHops, Hold: h.Hold, MaxHops: h.MaxHops}
-	for _, wait := range h.Retry {
-		if wait <= 0 {
-			return errors.New("retry: every wait must be above zero")
-		}
-		h.layer.Retry = append(h.layer.Retry, time.Duration(wait))
-	}
-	return nil
+	h.layer.Retry, err = waits(h.Retry)
+	return err
 }
 
 // NewLayer makes the layer of a connection.

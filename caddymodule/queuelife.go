@@ -87,6 +87,7 @@ func (set *queueSet) deliver() error {
 			}
 		}()
 		q.log.Info("delivering", "hostname", q.Hostname)
+		q.warnUnused()
 	}
 	return nil
 }

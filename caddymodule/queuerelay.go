@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -60,13 +59,8 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 			Expire: time.Duration(q.Expire), ExpireReport: time.Duration(q.ExpireReports), Warn: time.Duration(q.Warn),
 		},
 	}
-	for _, wait := range q.Retry {
-		if wait <= 0 {
-			return nil, errors.New("retry: every wait must be above zero")
-		}
-		r.Schedule.Retry = append(r.Schedule.Retry, time.Duration(wait))
-	}
-	return r, nil
+	r.Schedule.Retry, err = waits(q.Retry)
+	return r, err
 }
 
 func parseHops(texts []string) (hops []route.Hop, err error) {

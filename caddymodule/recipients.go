@@ -37,7 +37,9 @@ func (*Recipients) CaddyModule() caddy.ModuleInfo {
 func (r *Recipients) Provision(caddy.Context) (err error) {
 	patterns := make([]string, len(r.Addresses))
 	for i, pattern := range r.Addresses {
-		patterns[i] = caddy.NewReplacer().ReplaceAll(pattern, "")
+		if patterns[i], err = replace("recipients", pattern); err != nil {
+			return err
+		}
 	}
 	r.list, err = recipients.New(patterns...)
 	return err

@@ -140,10 +140,9 @@ func (r *Relay) build(name string) (*proxy.Proxy, error) {
 		return nil, err
 	}
 	if r.Auth != nil {
-		text := caddy.NewReplacer()
-		p.Auth = &smtpclient.Auth{User: text.ReplaceKnown(r.Auth.User, ""), Password: text.ReplaceKnown(r.Auth.Password, "")}
-		if p.Auth.User == "" {
-			return nil, errors.New("auth: there is no user")
+		var err error
+		if p.Auth, err = r.Auth.login(); err != nil {
+			return nil, err
 		}
 	}
 	roots, err := r.roots()
@@ -156,13 +155,35 @@ func (r *Relay) build(name string) (*proxy.Proxy, error) {
 	return p, nil
 }
 
+// login is the login as the client takes it.
+func (a *RelayAuth) login() (*smtpclient.Auth, error) {
+	user, err := replaceFree("auth: user", a.User)
+	if err != nil {
+		return nil, err
+	}
+	password, err := replaceFree("auth: password", a.Password)
+	switch {
+	case err != nil:
+		return nil, err
+	case user == "":
+		return nil, errors.New("auth: there is no user")
+	case password == "":
+		return nil, errors.New("auth: the password is empty: leave auth out if the next hop wants none")
+	}
+	return &smtpclient.Auth{User: user, Password: password}, nil
+}
+
 // addHops reads the hops, and makes a resolver if one of them needs the DNS for more than an address.
 func (r *Relay) addHops(p *proxy.Proxy, name string) error {
 	if len(r.To) == 0 {
 		return errors.New("there is no next hop")
 	}
 	for _, text := range r.To {
-		hop, err := parseHop(name, caddy.NewReplacer().ReplaceKnown(text, ""))
+		text, err := replace("to", text)
+		if err != nil {
+			return err
+		}
+		hop, err := parseHop(name, text)
 		if err != nil {
 			return err
 		}
@@ -192,7 +213,11 @@ func (r *Relay) roots() (*x509.CertPool, error) {
 	if r.TLS != "verified" {
 		return nil, errors.New("a CA file has no meaning but with tls verified")
 	}
-	pem, err := os.ReadFile(caddy.NewReplacer().ReplaceKnown(r.TLSCAFile, ""))
+	path, err := replace("tls_ca_file", r.TLSCAFile)
+	if err != nil {
+		return nil, err
+	}
+	pem, err := os.ReadFile(path)
 	if err != nil {
 		return nil, err
 	}

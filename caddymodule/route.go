@@ -108,7 +108,7 @@ func (r *Route) prepare(srv *Server) error {
 		settings.TLS = tls
 	}
 	r.server = &Server{Settings: settings, LMTP: srv.LMTP, name: srv.name, addresses: srv.addresses, parent: srv}
-	return r.server.checkTLS()
+	return errors.Join(r.server.checkTLS(), r.server.checkTeaser())
 }
 
 // clone copies what the config says, before it is provisioned.

@@ -3,7 +3,7 @@ package caddymodule
 import (
 	"crypto/tls"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"log/slog"
 
 	"github.com/caddyserver/caddy/v2"
@@ -157,12 +157,12 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 
 // assemble makes the engine, of the settings and a stack of handlers, and has it vet them.
 func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log loggers) error {
-	if err := srv.check(); err != nil {
+	if err := errors.Join(srv.check(), srv.checkTeaser()); err != nil {
 		return err
 	}
-	hostname, err := caddy.NewReplacer().ReplaceOrErr(srv.Hostname, true, true)
+	hostname, err := replace("hostname", srv.Hostname)
 	if err != nil {
-		return fmt.Errorf("hostname: %w", err)
+		return err
 	}
 	if len(handlers.layers) == 0 {
 		log.own.Warn("server has no handlers: it accepts all mail and keeps none")
@@ -230,9 +230,9 @@ func (srv *Server) provisionTLS(ctx, sessions caddy.Context, hostname string) (*
 func (srv *Server) provisionAddresses() error {
 	srv.addresses = nil
 	for _, text := range srv.Listen {
-		text, err := caddy.NewReplacer().ReplaceOrErr(text, true, true)
+		text, err := replace("listen", text)
 		if err != nil {
-			return fmt.Errorf("listen: %w", err)
+			return err
 		}
 		addrs, err := parseAddress(text)
 		if err != nil {

@@ -86,6 +86,14 @@ func (st *Settings) check() error {
 	return errors.Join(st.Limits.check(), st.Timeouts.check(), st.Rates.check())
 }
 
+// checkTeaser finds a teaser that is never sent. It is for settings that have inherited what they can.
+func (st *Settings) checkTeaser() error {
+	if st.GreetingTeaser != "" && st.Timeouts.Greeting == 0 { // off was written
+		return errors.New("greeting_teaser is sent while the greeting is held back, and it isn't: set the timeout greeting, such as 5s, too")
+	}
+	return nil
+}
+
 // inherit takes over from other settings what is not set in these: each limit, timeout and rate for itself, all else as a whole.
 func (st *Settings) inherit(from *Settings) {
 	inherit(reflect.ValueOf(st).Elem(), reflect.ValueOf(from).Elem())

@@ -91,9 +91,6 @@ func (p *parser) tls(st *Settings) error {
 			return p.Errf("tls: unrecognized option %q%s", name, didYouMean(name, []string{"required", "connection_policy"}))
 		}
 	}
-	if st.TLS != nil {
-		return p.Err("tls is given already")
-	}
 	st.TLS = t
 	return nil
 }

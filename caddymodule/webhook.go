@@ -68,20 +68,15 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	if err != nil {
 		return err
 	}
-	repl := caddy.NewReplacer()
-	hook := &webhook.Hook{Header: make(http.Header), Secret: []byte(repl.ReplaceKnown(h.Secret, "")), Timeout: time.Duration(h.Timeout)}
-	for name, values := range h.Headers {
-		for _, value := range values {
-			value = repl.ReplaceKnown(value, "")
-			if err := checkHeader(name, value); err != nil {
-				return err
-			}
-			hook.Header.Add(name, value)
-		}
+	hook, err := h.hook()
+	if err != nil {
+		return err
 	}
 	h.layer = &queue.Queue{Spool: q}
 	for _, text := range h.URLs {
-		text = repl.ReplaceKnown(text, "")
+		if text, err = replace("webhook: url", text); err != nil {
+			return err
+		}
 		if err := checkURL(text); err != nil {
 			return err
 		}
@@ -93,19 +88,38 @@ func (h *Webhook) Provision(ctx caddy.Context) error {
 	if len(h.URLs) == 0 {
 		return errors.New("webhook: there is no URL")
 	}
-	for _, wait := range h.Retry {
-		if wait <= 0 {
-			return errors.New("retry: every wait must be above zero")
-		}
-		h.layer.Retry = append(h.layer.Retry, time.Duration(wait))
+	h.layer.Retry, err = waits(h.Retry)
+	return err
+}
+
+// hook is how to post.
+func (h *Webhook) hook() (*webhook.Hook, error) {
+	secret, err := replaceFree("webhook: secret", h.Secret)
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	if err := checkTime("webhook: timeout", h.Timeout); err != nil {
+		return nil, err
+	}
+	hook := &webhook.Hook{Header: make(http.Header), Secret: []byte(secret), Timeout: time.Duration(h.Timeout)}
+	for name, values := range h.Headers {
+		for _, value := range values {
+			if value, err = replaceFree("webhook: header "+name, value); err != nil {
+				return nil, err
+			}
+			if err := checkHeader(name, value); err != nil {
+				return nil, err
+			}
+			hook.Header.Add(name, value)
+		}
+	}
+	return hook, nil
 }
 
 // addHook tells the queue how to post to a URL.
 func (q *Queue) addHook(url string, hook *webhook.Hook) error {
 	if other := q.hooks[url]; other != nil && !reflect.DeepEqual(other, hook) {
-		return fmt.Errorf("webhook: there are two for %s in queue %s, and they differ", url, q.name)
+		return fmt.Errorf("webhook: there are two for %s in queue %s, and they differ", shownHop(url), q.name)
 	}
 	if q.hooks == nil {
 		q.hooks = make(map[string]*webhook.Hook)
@@ -117,6 +131,7 @@ func (q *Queue) addHook(url string, hook *webhook.Hook) error {
 func checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.Fragment != "" {
+		text, _, _ = strings.Cut(text, "?") // what follows can be a secret
 		return fmt.Errorf("webhook: %q is no URL, such as https://app.example.org/mail", text)
 	}
 	if u.User != nil {

@@ -35,6 +35,7 @@ import (
 	"mime/multipart"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -139,10 +140,19 @@ func (h *Hook) Post(ctx context.Context, url string, e Envelope, message io.Read
 	own.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	resp, err := own.Do(req)
 	if err != nil {
-		return Result{Err: fmt.Errorf("webhook: %w", err)}
+		return Result{Err: fmt.Errorf("webhook: %w", withoutURL(err))}
 	}
 	defer resp.Body.Close()
 	return read(resp, e.Recipients)
+}
+
+// withoutURL takes the URL out of an error: it can have a secret in it, and the error is for logs.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
 }
 
 // request makes the request. The parts around the message are small, and made beforehand.
@@ -168,7 +178,7 @@ func (h *Hook) request(ctx context.Context, url string, e Envelope, message io.R
 	body := &stoppable{r: io.MultiReader(bytes.NewReader(head), message, bytes.NewReader(tail))}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
 	if err != nil {
-		return nil, nil, fmt.Errorf("webhook: %w", err)
+		return nil, nil, fmt.Errorf("webhook: %w", withoutURL(err))
 	}
 	req.ContentLength = int64(len(head)) + e.Size + int64(len(tail))
 	for name, values := range h.Header {

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -204,8 +205,12 @@ func TestNoAnswer(t *testing.T) {
 		e := envelope("bob@example.net")
 		e.Size = test.size
 		hook := &webhook.Hook{Client: client(t), Timeout: 300 * time.Millisecond}
-		if result := hook.Post(test.ctx, test.url, e, strings.NewReader(text)); result.Err == nil || result.Replies != nil {
+		result := hook.Post(test.ctx, test.url+"?token=s3same", e, strings.NewReader(text))
+		if result.Err == nil || result.Replies != nil || strings.Contains(result.Err.Error(), "s3same") {
 			t.Errorf("%s: got %+v", name, result)
+		}
+		if name == "timeout" && !errors.Is(result.Err, context.DeadlineExceeded) {
+			t.Errorf("got %v", result.Err)
 		}
 	}
 }
