@@ -4,8 +4,9 @@
 //	srv := &esmtp.Server{NewHandler: esmtp.Stack(ours.NewLayer, q.NewLayer)}
 //
 // The one idea to hold: the body streams into a draft while it comes, and EOM commits the draft with one item for each destination, all of them
-// or none. What the layers above have decided ([esmtp.Transaction].Send, Hold, Quarantine, Discard, Consume) is done there too. A recipient
-// that a layer above failed, where the client gets one reply for all, is told of in a report to the sender.
+// or none. What the layers above have decided ([esmtp.Transaction].Send, Hold, Quarantine, Discard, Consume) is done there too. Where the
+// client gets one reply for all, a recipient that a layer above failed for good is told of in a report to the sender; one that it failed for now has the whole
+// message refused for now.
 package queue
 
 import (

@@ -230,6 +230,25 @@ func TestObeysVerdicts(t *testing.T) {
 			return esmtp.Reply{}
 		}, "250 2.0.0 queued as *", "queued <> example.org [] archive@example.org\n" +
 			"queued <ann@example.org> example.org [] bob@example.net:failed 550 5.2.2 full eve@example.com:failed 550 5.2.1 gone"},
+		{"one failed for now: the client sends all of it again", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(1, esmtp.Deny(451, 4, 3, 0, "not today"))
+			return esmtp.Reply{}
+		}, "451 4.3.0 not today", ""},
+		{"one failed for now, one for good", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
+			s.Transaction().SetReply(1, esmtp.Deny(451, 4, 3, 0, "not today"))
+			return esmtp.Reply{}
+		}, "451 4.3.0 not today", ""},
+		{"held, and one failed for now", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().Hold("look at it")
+			s.Transaction().SetReply(0, esmtp.Deny(452, 4, 2, 2, "full"))
+			return esmtp.Reply{}
+		}, "452 4.2.2 full", ""},
+		{"one failed for now, and the message is refused", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(452, 4, 2, 2, "full"))
+			s.Transaction().Quarantine("virus", esmtp.Deny(550, 5, 7, 1, "no"))
+			return esmtp.Reply{}
+		}, "550 *", "quarantined <ann@example.org> example.com [] eve@example.com (virus)"},
 		{"all failed: the client hears it", func(s *esmtp.Session) esmtp.Reply {
 			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
 			s.Transaction().SetReply(1, esmtp.Deny(550, 5, 2, 1, "gone"))
@@ -247,17 +266,19 @@ func TestObeysVerdicts(t *testing.T) {
 	}
 }
 
-// LMTP tells each recipient's fate to the client.
+// LMTP tells each recipient's fate to the client: then one that failed, for good or for now, keeps nobody else from the message.
 func TestLMTPRepliesForEach(t *testing.T) {
-	r := newRig(t)
-	r.lmtp = true
-	r.above.eom = func(s *esmtp.Session) esmtp.Reply {
-		s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
-		return esmtp.Reply{}
-	}
-	r.run(strings.Replace(two, "EHLO", "LHLO", 1) + data + "S: 550 5.2.2 full\nS: 250 2.0.0 queued as *\n" + quit)
-	if got, want := r.items(), "queued <ann@example.org> example.com [] eve@example.com"; got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	for _, reply := range []esmtp.Reply{esmtp.Deny(550, 5, 2, 2, "full"), esmtp.Deny(452, 4, 2, 2, "full")} {
+		r := newRig(t)
+		r.lmtp = true
+		r.above.eom = func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, reply)
+			return esmtp.Reply{}
+		}
+		r.run(strings.Replace(two, "EHLO", "LHLO", 1) + data + "S: " + reply.Error() + "\nS: 250 2.0.0 queued as *\n" + quit)
+		if got, want := r.items(), "queued <ann@example.org> example.com [] eve@example.com"; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
 	}
 }
 
