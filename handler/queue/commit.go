@@ -112,7 +112,7 @@ func (l *layer) failedItem(s *esmtp.Session, failed []spool.Recipient) *spool.It
 	item := l.item(s, s.Transaction().From(), esmtp.Verdict{})
 	item.Recipients = failed
 	item.Route = s.Transaction().From().Domain()
-	item.Due, item.Expires = time.Time{}, time.Time{}
+	item.NotBefore = time.Time{}
 	return item
 }
 
@@ -200,18 +200,14 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 	if !utf8Safe(item.Sender.Address) {
 		item.Needs |= spool.NeedsUTF8
 	}
-	if at, ok := own.ReleaseAt(time.Now()); ok && item.State == spool.Queued {
-		item.Due = at // RFC 4865 §4
-		item.Expires = at.Add(holdExpire)
+	if at, ok := own.ReleaseAt(time.Now()); ok {
+		item.NotBefore = at // RFC 4865 §4
 	}
 	if level, ok := own.Priority(); ok && s.User() != "" { // RFC 6710 §5.1: whoever is nobody has none to give
 		item.Priority = level
 	}
 	return item
 }
-
-// holdExpire is how long a message that was held is tried, from its release on.
-const holdExpire = 5 * 24 * time.Hour
 
 // origin is where the message came from: if a filter has passed it on, and we believe it, before that.
 func origin(s *esmtp.Session) spool.Origin {
