@@ -38,8 +38,11 @@ type queueLife struct {
 	once   sync.Once
 }
 
-// Create begins a message. It is for handlers, and so for the time when the config serves.
+// Create begins a message, and Room says whether there is room for one. They are for handlers, and so for the time when the config serves.
 func (q *Queue) Create() *spool.Draft { return q.live.shared.Create() }
+
+// Room is that of the spool.
+func (q *Queue) Room(n int64) error { return q.live.shared.Room(n) }
 
 // open opens the spools of all queues that are used.
 func (set *queueSet) open() error {

@@ -47,6 +47,9 @@ type Options struct {
 type Spool interface {
 	// Create begins a message. End it with Commit, Abort or a Settle that takes it.
 	Create() *Draft
+	// Room is [ErrFull] if a message of n octets has no room, as far as can be told beforehand; 0: one of any size. It asks the system only about
+	// large ones. Nothing is set aside: Commit may say otherwise.
+	Room(n int64) error
 
 	// Ready returns a channel that is closed when there may be more to lease than at the last call of Lease: something was committed, moved
 	// or settled. Take it before Lease. What becomes due by time alone is told by NextDue.

@@ -44,6 +44,7 @@ type Queue struct {
 // Spool takes messages in. A [spool.Spool] is one.
 type Spool interface {
 	Create() *spool.Draft
+	Room(n int64) error
 }
 
 // maxRecipients is how many recipients an item has at most: every server takes that many (RFC 5321 §4.5.3.1.8).
@@ -78,10 +79,14 @@ func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	return r
 }
 
-// MAIL keeps what is for users from others.
+// MAIL keeps what is for users from others, and refuses what there is no room for before it comes.
 func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
 	if _, ok := from.ReleaseAt(time.Now()); ok && s.User() == "" {
 		return replyNotYours // RFC 4865 §9: a server that lets anybody store mail lets anybody fill its disk
+	}
+	size, _ := from.Size()
+	if err := l.queue.Spool.Room(size); err != nil { // RFC 1870 §6.1
+		return refuse(s, err)
 	}
 	return l.Handler.MAIL(s, from)
 }

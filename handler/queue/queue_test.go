@@ -412,6 +412,29 @@ func TestManyRecipientsAreSplit(t *testing.T) {
 	}
 }
 
+// fullSpool has room for no more than so many octets.
+type fullSpool struct {
+	spool.Spool
+	octets int64
+}
+
+func (f fullSpool) Room(n int64) error {
+	if n <= f.octets {
+		return nil
+	}
+	return fmt.Errorf("%w: the test says so", spool.ErrFull)
+}
+
+// RFC 1870 §6.1: what there is no room for is refused before it comes.
+func TestSizeIsHeldAgainstTheRoom(t *testing.T) {
+	r := newRig(t)
+	r.queue.Spool = fullSpool{r.spool, 1000}
+	r.run(hello + "C: MAIL FROM:<ann@example.org> SIZE=1001\nS: 452 4.3.1 *\nC: MAIL FROM:<ann@example.org> SIZE=1000\nS: 250 *\nC: RSET\nS: 250 *\n" +
+		"C: MAIL FROM:<ann@example.org>\nS: 250 *\n" + quit)
+	r.queue.Spool = fullSpool{r.spool, -1} // nothing is taken
+	r.run(hello + "C: MAIL FROM:<ann@example.org>\nS: 452 4.3.1 *\n" + quit)
+}
+
 func TestAClosedSpoolIs451(t *testing.T) {
 	r := newRig(t)
 	r.spool.Close()
