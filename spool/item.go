@@ -42,7 +42,7 @@ type Item struct {
 	NotBefore time.Time `json:"not_before,omitzero"`
 	Since     time.Time `json:"since,omitzero"` // set by the spool: see Entered
 
-	Expires  time.Time `json:"expires,omitzero"`  // when to give up; zero: as the relay is set
+	Expires  time.Time `json:"expires,omitzero"`  // when to give up; zero, or over when it comes back into the queue: as the relay is set
 	Attempts int       `json:"attempts,omitzero"` // made so far
 	Tried    time.Time `json:"tried,omitzero"`    // the last attempt
 	Warned   time.Time `json:"warned,omitzero"`   // when the sender was told about the delay (RFC 3461 §4.1)
