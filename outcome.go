@@ -46,7 +46,7 @@ func (t *Transaction) Defer(i int) (finish func(Reply)) {
 }
 
 // Outcome returns what SetReply has set for accepted recipient i, and whether it has. It is for the handler that keeps the mail: where the client gets one
-// reply, it can take over those for whom a layer above has failed, and report the failure by mail.
+// reply, it can take over those for whom a layer above has failed for good, and report the failure by mail.
 func (t *Transaction) Outcome(i int) (r Reply, set bool) {
 	if t.outcomes == nil || t.outcomes[i] == nil || t.outcomes[i].later != nil {
 		return Reply{}, false

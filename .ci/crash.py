@@ -70,7 +70,9 @@ class Client(threading.Thread):
     def send(self, c, tag):
         text = text_of(tag)
         c.ehlo_or_helo_if_needed()
-        c.mail("ann@client.example", ["BODY=8BITMIME"])
+        if c.mail("ann@client.example", ["BODY=8BITMIME"])[0] == 452:
+            self.is_full(tag)
+            return
         c.rcpt("bob@example.net")
         if random.random() < 0.1:
             self.leave(c, tag, text)
@@ -80,10 +82,13 @@ class Client(threading.Thread):
         if code == 250:
             self.ledger.acked.add(tag)
         elif code == 452:
-            self.ledger.full.add(tag)
-            time.sleep(0.05)
+            self.is_full(tag)
         else:
             self.ledger.odd.append((code, reply))
+
+    def is_full(self, tag):
+        self.ledger.full.add(tag)
+        time.sleep(0.05)
 
     def leave(self, c, tag, text):
         """Goes away before the end of the message."""

@@ -74,7 +74,7 @@ type sendOrder struct {
 	Failed bool             `json:"failed,omitempty"` // recipients that have failed, too
 }
 
-func prepareSend(q *liveQueue, read func(any) error) (doMove, error) {
+func prepareSend(_ *liveQueue, read func(any) error) (doMove, error) {
 	var order sendOrder
 	if err := read(&order); err != nil {
 		return nil, err
@@ -86,22 +86,10 @@ func prepareSend(q *liveQueue, read func(any) error) (doMove, error) {
 		}
 		o.Retry = append(o.Retry, time.Duration(wait))
 	}
-	if len(o.Retry) > 0 {
-		o.Expires = q.lifetime()
-	}
 	return func(ctx context.Context, s spool.Spool, ids []spool.ID) error { return s.SendNow(ctx, o, ids...) }, nil
 }
 
 const mostRetries = 20
-
-// lifetime is until when a message is tried that begins anew: else one that has been frozen for days would be given up at its first attempt.
-func (q *liveQueue) lifetime() time.Time {
-	expire := time.Duration(q.Expire)
-	if expire <= 0 {
-		expire = 5 * 24 * time.Hour
-	}
-	return time.Now().Add(expire)
-}
 
 // movedView tells which items were moved, and which not, and why.
 type movedView struct {

@@ -192,7 +192,7 @@ func TestAdminSendsNowWithExtraTries(t *testing.T) {
 		return ""
 	})
 	if wait := time.Until(got.Due); wait < 100*time.Minute || wait > 140*time.Minute || fmt.Sprint(got.Retry) != "[86400]" ||
-		got.Recipients[1].State != spool.Remaining || time.Until(got.Expires) < 4*24*time.Hour {
+		got.Recipients[1].State != spool.Remaining || time.Since(got.Since) > time.Minute || !got.Expires.IsZero() {
 		t.Errorf("got %+v, due in %v", got, wait)
 	}
 }

@@ -36,15 +36,11 @@ func prepareRelease(q *liveQueue, read func(any) error) (doMove, error) {
 	if err := q.checkLogins(hops); err != nil {
 		return nil, apiError(http.StatusBadRequest, "esmtp: %w", err)
 	}
-	expires := q.lifetime()
 	release := q.releaser(order)
 	return func(ctx context.Context, s spool.Spool, ids []spool.ID) error {
 		var errs []error
 		for _, id := range ids {
-			err := release(ctx, s, id, func(it *spool.Item) {
-				edit(it)
-				it.Expires = expires
-			})
+			err := release(ctx, s, id, edit)
 			if err != nil && !errors.As(err, new(*spool.ItemError)) {
 				err = &spool.ItemError{ID: id, Err: err} // each is a transaction of its own
 			}

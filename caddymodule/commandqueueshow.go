@@ -100,6 +100,8 @@ func (v itemView) write(w io.Writer) error {
 	} else {
 		line("kept until", at(v.Due))
 	}
+	line("not before", at(v.NotBefore))
+	line("since", at(v.Since))
 	line("expires", at(v.Expires))
 	if v.Attempts > 0 {
 		line("tried", fmt.Sprintf("%d×, last at %s", v.Attempts, at(v.Tried)))

@@ -62,8 +62,8 @@ import (
 // MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is
 // opportunistic, which is verified where there is a login: a password is for one server, and not for whoever answers.
 //
-// After a reload the relay goes on with the new settings; attempts that are under way come to their end. The settings spool, keep_removed and
-// keep_quarantined are those of the first config that opened the spool, until no config uses it.
+// After a reload the relay goes on with the new settings; attempts that are under way come to their end. What was removed or quarantined before keeps the time
+// that keep_removed and keep_quarantined gave it. A reload with another spool leaves what is in the old one there, and a warning in the log says how much.
 type Queue struct {
 	// Spool is where mail is kept: a folder, or a database as postgres://user@host/name. Placeholders such as {env.DATABASE} are allowed.
 	// Default: a folder with the queue's name in Caddy's data directory.

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/caddyserver/caddy/v2"
+
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -119,6 +121,54 @@ func TestAReloadMaySpellASpoolInAnotherWay(t *testing.T) {
 	}
 	r.send(t, "bob@example.net")
 	r.delivered(t, "bob", "to bob@example.net")
+}
+
+// A reload with another spool leaves what is in the old one to nobody, and the log says so; one with the same spool doesn't.
+func TestAReloadTellsWhatItLeavesBehind(t *testing.T) {
+	r, other := newQueueRig(t), newQueueRig(t)
+	logs := filepath.Join(tempDir(t), "log")
+	reload := func(r *queueRig) {
+		t.Helper()
+		config, err := adapt("{\n" + private + "log {\noutput file " + logs + " {\nroll_disabled\n}\nformat json\n}\nesmtp {\n" + r.block(closedPort(t), "retry 1h") + "}\n}\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := caddy.Load(config, true); err != nil {
+			t.Fatal(err)
+		}
+		draining.all.Wait()
+	}
+	t.Cleanup(func() { stop(t) })
+	said := func() string {
+		text, err := os.ReadFile(logs)
+		if err != nil {
+			t.Error(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if strings.Contains(line, "no config has this spool any more") {
+				return line
+			}
+		}
+		return ""
+	}
+	reload(r)
+	r.send(t, "bob@example.net")
+	r.send(t, "eve@example.net")
+	reload(r)
+	if got := said(); got != "" {
+		t.Errorf("said of a spool that is still there: %s", got)
+	}
+	reload(other)
+	if got := said(); !strings.Contains(got, `"level":"warn"`) || !strings.Contains(got, `"queued":2,"spool":"`+r.spool+`"`) {
+		t.Errorf("got %s", got)
+	}
+	if err := os.Truncate(logs, 0); err != nil {
+		t.Fatal(err)
+	}
+	reload(r) // nothing is left in the other one
+	if got := said(); got != "" {
+		t.Errorf("said of an empty spool: %s", got)
+	}
 }
 
 // After a stop the spool is free, and has what was not delivered.

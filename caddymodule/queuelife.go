@@ -38,8 +38,11 @@ type queueLife struct {
 	once   sync.Once
 }
 
-// Create begins a message. It is for handlers, and so for the time when the config serves.
+// Create begins a message, and Room says whether there is room for one. They are for handlers, and so for the time when the config serves.
 func (q *Queue) Create() *spool.Draft { return q.live.shared.Create() }
+
+// Room is that of the spool.
+func (q *Queue) Room(n int64) error { return q.live.shared.Room(n) }
 
 // open opens the spools of all queues that are used.
 func (set *queueSet) open() error {
@@ -125,9 +128,38 @@ func (set *queueSet) close() {
 			if q.live.done != nil {
 				<-q.live.done
 			}
-			if _, err := spools.Delete(q.url); err != nil {
+			left := q.left()
+			last, err := spools.Delete(q.url)
+			if err != nil {
 				q.log.Error("closing the spool", "error", err)
+			}
+			if last && len(left) > 0 {
+				_, shown := shownSpool(q.url)
+				q.log.Warn("no config has this spool any more: what is left in it waits for one that has", append(left, "spool", shown)...)
 			}
 		})
 	}
 }
+
+// left is what would be stranded in the spool if nobody else has it: how many items there are in each state, but for those that somebody has removed. When
+// Caddy exits it is nothing: the next start has the same config.
+func (q *Queue) left() (counts []any) {
+	if q.live.done == nil || caddy.Exiting() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), leftTime)
+	defer cancel()
+	stats, err := q.live.shared.Stats(ctx, 0)
+	if err != nil {
+		q.log.Error("looking at what is left in the spool", "error", err)
+	}
+	for _, state := range []spool.State{spool.Queued, spool.Sending, spool.Frozen, spool.Quarantined, spool.Damaged} {
+		if n := stats.Count[state]; n > 0 {
+			counts = append(counts, state.String(), n)
+		}
+	}
+	return counts
+}
+
+// leftTime is how long the spool may take to say what is in it.
+const leftTime = 10 * time.Second

@@ -72,7 +72,8 @@ func (a *attempt) late(now time.Time) bool {
 	if by, ok := a.from.DeliverBy(); ok && !by.Return && !now.Before(a.by) && a.item.Warned.Before(a.by) { // RFC 2852 §4
 		return true
 	}
-	return a.item.Warned.IsZero() && a.r.Schedule.Warn > 0 && now.Sub(a.item.Created()) >= a.r.Schedule.Warn
+	entered := a.item.Entered()
+	return a.item.Warned.Before(entered) && a.r.Schedule.Warn > 0 && now.Sub(entered) >= a.r.Schedule.Warn
 }
 
 // recipient is what the report says of a recipient, if anything.

@@ -7,7 +7,8 @@ import (
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
-// Schedule says when a message is tried again, and when that ends (RFC 5321 §4.5.4.1).
+// Schedule says when a message is tried again, and when that ends (RFC 5321 §4.5.4.1). Its times count from when the message came into the queue: see
+// [spool.Item.Entered].
 type Schedule struct {
 	// Retry is how long to wait after each failed attempt, the last one again and again. Each wait is up to an eighth longer or shorter, so that what failed
 	// together is not tried together. Empty: 1, 3, 10, 20 and 30 minutes, 1, 2 and then every 4 hours.
@@ -17,7 +18,7 @@ type Schedule struct {
 	Expire       time.Duration
 	ExpireReport time.Duration
 
-	// Warn is when the sender is told of the delay (RFC 3461 §4.1), 4 hours if zero, never if negative.
+	// Warn is after how long the sender is told of the delay (RFC 3461 §4.1), 4 hours if zero, never if negative.
 	Warn time.Duration
 }
 
@@ -67,7 +68,7 @@ func (s Schedule) expires(item *spool.Item) time.Time {
 	case !item.Expires.IsZero():
 		return item.Expires
 	case item.Sender.Address == "":
-		return item.Created().Add(s.ExpireReport)
+		return item.Entered().Add(s.ExpireReport)
 	}
-	return item.Created().Add(s.Expire)
+	return item.Entered().Add(s.Expire)
 }

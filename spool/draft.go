@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"hash/crc32"
@@ -177,8 +178,10 @@ func (s *store) fit(it *Item) error {
 	it.clean()
 	switch it.State {
 	case Queued:
-		if it.Due.IsZero() {
-			it.Due = time.Now()
+		now := time.Now()
+		it.enter(cmp.Or(it.Due, now))
+		if !it.Since.After(now) {
+			it.Since = time.Time{} // since it was created, as nearly all are: no need to keep it
 		}
 	case Quarantined:
 		it.Due = s.quarantinedUntil()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -35,6 +36,20 @@ func (s *store) setFull(err error) {
 	}
 }
 
+// Room implements [Spool]. What fits into a row may fit into room that the database has inside of it, so only what is larger is held against the disk.
+func (s *store) Room(n int64) error {
+	if s.full.Load() {
+		return ErrFull
+	}
+	if n <= int64(s.dialect.blockSize()) {
+		return nil
+	}
+	if free, known := s.dialect.free(); known && free < n {
+		return fmt.Errorf("%w: %d octets are to come, there is room for %d", ErrFull, n, free)
+	}
+	return nil
+}
+
 // makeRoom looks whether there is room again. If not it refuses those ops that only add.
 func (s *store) makeRoom(w *writer, batch []*op) []*op {
 	ctx, cancel := s.dialect.limit()
@@ -59,6 +74,9 @@ func (s *store) refuseFull(batch *[]*op) {
 	}
 	*batch = rest
 }
+
+// free is that of the file system of large bodies. The reserve is not part of it.
+func (d *sqliteDialect) free() (int64, bool) { return freeSpace(d.path("bodies")) }
 
 func (d *sqliteDialect) setFull() { os.Remove(d.path("reserve")) }
 

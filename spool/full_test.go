@@ -68,6 +68,41 @@ func TestAFullDiskRefusesAndDrains(t *testing.T) {
 	}
 }
 
+// TestRoom asks before anything is written: what is larger than the disk has no room, and once that is full, nothing has. A small message may fit into room
+// that the database has inside of it, whatever the disk says.
+func TestRoom(t *testing.T) {
+	s := openTest(t, smallDisk(t, 24<<20), &Options{reserve: 8 << 20})
+	for n, want := range map[int64]error{0: nil, 1 << 10: nil, 1 << 20: nil, 20 << 20: ErrFull, 1 << 62: ErrFull} {
+		if err := s.Room(n); !errors.Is(err, want) {
+			t.Errorf("%d octets: got %v, want %v", n, err, want)
+		}
+	}
+	fill(t, s, strings.Repeat("x", 300<<10))
+	for _, n := range []int64{0, 1 << 20} {
+		if err := s.Room(n); !errors.Is(err, ErrFull) {
+			t.Errorf("%d octets, when it is full: got %v", n, err)
+		}
+	}
+}
+
+// TestAFullSpoolLooksForRoomByItself: nobody begins a message while there is none.
+func TestAFullSpoolLooksForRoomByItself(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		t.Parallel() // each looks every five seconds
+		var commits atomic.Int32
+		s := openTest(t, url, &Options{beforeCommit: func() error { commits.Add(1); return nil }})
+		eventually(t, "it has cleaned up, as it does when it opens", func() bool { return commits.Load() > 0 })
+		if err := errors.Join(s.Room(0), s.Room(1<<20)); err != nil {
+			t.Error(err)
+		}
+		s.setFull(errors.New("said by the test"))
+		if err := s.Room(0); !errors.Is(err, ErrFull) {
+			t.Errorf("got %v", err)
+		}
+		eventually(t, "there is room again", func() bool { return s.Room(0) == nil })
+	})
+}
+
 func fill(t *testing.T, s *store, text string) (accepted []ID) {
 	t.Helper()
 	for {

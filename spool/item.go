@@ -37,8 +37,12 @@ type Item struct {
 	Priority int `json:"priority,omitempty"`
 
 	// Due is when the next attempt may be made; at creation zero is now. Of what is removed or quarantined: until when it is kept.
-	Due      time.Time `json:"due,omitzero"`
-	Expires  time.Time `json:"expires,omitzero"`  // when to give up; zero: as the relay is set
+	Due time.Time `json:"due,omitzero"`
+	// NotBefore is when its sender wants it released (RFC 4865): it is not due before, whatever is done with it, unless somebody sends it now. Zero: any time.
+	NotBefore time.Time `json:"not_before,omitzero"`
+	Since     time.Time `json:"since,omitzero"` // set by the spool: see Entered
+
+	Expires  time.Time `json:"expires,omitzero"`  // when to give up; zero, or over when it comes back into the queue: as the relay is set
 	Attempts int       `json:"attempts,omitzero"` // made so far
 	Tried    time.Time `json:"tried,omitzero"`    // the last attempt
 	Warned   time.Time `json:"warned,omitzero"`   // when the sender was told about the delay (RFC 3461 §4.1)
@@ -58,6 +62,23 @@ type Item struct {
 
 // Created is when the item was committed.
 func (it *Item) Created() time.Time { return it.ID.Time() }
+
+// Entered is when the time of the item in the queue began, from which delays count: when it was committed, but not before it is to be released, and anew when
+// it comes back into the queue after somebody kept it out.
+func (it *Item) Entered() time.Time {
+	if it.Since.IsZero() {
+		return it.Created()
+	}
+	return it.Since
+}
+
+// enter puts an item into the queue at a time, or at its release if that is later.
+func (it *Item) enter(at time.Time) {
+	if at.Before(it.NotBefore) {
+		at = it.NotBefore
+	}
+	it.State, it.Due, it.Since = Queued, at, at
+}
 
 // Path is an address and its ESMTP parameters, as [esmtp.Path] has them: Address is [esmtp.Path.String], Params is [esmtp.Path.Params]
 // (where the deadlines of DELIVERBY, NOTIFY, ENVID and so on are). The zero Path is the null reverse-path.

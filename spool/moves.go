@@ -38,10 +38,13 @@ func (s *store) SendNow(ctx context.Context, o SendNow, ids ...ID) error {
 				it.Recipients[i].State = Remaining
 			}
 		}
-		if o.Expires.After(it.Expires) {
-			it.Expires = o.Expires
+		now := time.Now()
+		it.NotBefore = time.Time{} // whoever says now means it
+		if it.State == Frozen || len(o.Retry) > 0 || now.Before(it.Since) {
+			return toQueue(it)
 		}
-		return toQueue(it)
+		it.Due = now // only sooner than it would be: its time goes on
+		return nil
 	}})
 }
 
@@ -73,9 +76,13 @@ func (s *store) Release(ctx context.Context, id ID, edit func(*Item)) error {
 	}})
 }
 
-// toQueue makes an item due now.
+// toQueue makes an item due now, or at its release, and gives it its time anew: who puts it back wants it sent, however long it was kept.
 func toQueue(it *Item) error {
-	it.State, it.Reason, it.Due = Queued, "", time.Now()
+	it.Reason = ""
+	it.enter(time.Now())
+	if it.Expires.Before(it.Due) {
+		it.Expires = time.Time{}
+	}
 	return nil
 }
 

@@ -266,28 +266,101 @@ func TestKeepHoldsFromThenOn(t *testing.T) {
 	})
 }
 
-// Who asks for a new try can give the item time for it, but never takes time away; each item that can't be moved has an error of its own.
-func TestSendNowGivesTimeAndMovesNameTheirItems(t *testing.T) {
+// RFC 4865 §4: what its sender wants released later is not due before, whatever is done with it meanwhile, but for one who says now.
+func TestNothingIsDueBeforeItsRelease(t *testing.T) {
 	engines(t, func(t *testing.T, url string) {
 		s := openTest(t, url, nil)
-		soon, late := time.Now().Add(time.Hour).Truncate(time.Second), time.Now().Add(100*time.Hour).Truncate(time.Second)
+		ctx := t.Context()
+		release := time.Now().Add(100 * time.Hour).Truncate(time.Second)
+		for _, test := range []struct {
+			name  string
+			state State
+			moves func(ID) error
+		}{
+			{"committed", Queued, func(ID) error { return nil }},
+			{"frozen and thawed", Queued, func(id ID) error { return errors.Join(s.Freeze(ctx, "", id), s.Thaw(ctx, id)) }},
+			{"held and thawed", Frozen, func(id ID) error { return s.Thaw(ctx, id) }},
+			{"removed, recovered and thawed", Frozen, func(id ID) error { return errors.Join(s.Remove(ctx, id), s.Recover(ctx, id), s.Thaw(ctx, id)) }},
+			{"released from quarantine", Quarantined, func(id ID) error { return s.Release(ctx, id, nil) }},
+		} {
+			it := newItem("example.net", 1)
+			it.State, it.NotBefore = test.state, release
+			id := put(t, s, "x", it)[0]
+			if err := test.moves(id); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			got, err := s.Get(ctx, id)
+			if err != nil || got.State != Queued || !got.Due.Equal(release) || !got.Entered().Equal(release) {
+				t.Errorf("%s: got %+v, %v", test.name, got, err)
+			}
+			now := time.Now().Truncate(time.Millisecond)
+			if err := s.SendNow(ctx, SendNow{}, id); err != nil {
+				t.Errorf("%s: %v", test.name, err)
+			}
+			got, err = s.Get(ctx, id)
+			if err != nil || got.Due.After(time.Now()) || got.Entered().Before(now) || got.Entered().After(time.Now()) {
+				t.Errorf("%s, sent now: got %+v, %v", test.name, got, err)
+			}
+		}
+	})
+}
+
+// What somebody kept out of the queue has its time anew when it comes back; what was in it all along has not.
+func TestTimeBeginsAnewForWhatComesBack(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		ctx := t.Context()
+		over, later := time.Now().Truncate(time.Second), time.Now().Add(time.Hour).Truncate(time.Second)
+		for _, test := range []struct {
+			name  string
+			state State
+			move  func(ID) error
+			anew  bool
+		}{
+			{"committed", Queued, func(ID) error { return nil }, false},
+			{"sent now", Queued, func(id ID) error { return s.SendNow(ctx, SendNow{}, id) }, false},
+			{"sent now, with more tries", Queued, func(id ID) error { return s.SendNow(ctx, SendNow{Retry: []time.Duration{time.Minute}}, id) }, true},
+			{"frozen, and sent now", Frozen, func(id ID) error { return s.SendNow(ctx, SendNow{}, id) }, true},
+			{"frozen and thawed", Frozen, func(id ID) error { return s.Thaw(ctx, id) }, true},
+			{"quarantined and released", Quarantined, func(id ID) error { return s.Release(ctx, id, nil) }, true},
+		} {
+			a, b := newItem("example.net", 1), newItem("example.net", 1)
+			a.State, a.Expires, b.State, b.Expires = test.state, over, test.state, later
+			ids := put(t, s, "x", a, b)
+			for i, expires := range []time.Time{over, later} {
+				if err := test.move(ids[i]); err != nil {
+					t.Errorf("%s: %v", test.name, err)
+				}
+				got, err := s.Get(ctx, ids[i])
+				if err != nil || got.State != Queued || got.Since.IsZero() == test.anew || got.Entered().Before(got.Created()) || got.Entered().After(time.Now()) {
+					t.Fatalf("%s: got %+v, %v", test.name, got, err)
+				}
+				if test.anew && expires == over { // it would be given up at once
+					expires = time.Time{}
+				}
+				if !got.Expires.Equal(expires) {
+					t.Errorf("%s: it expires %v, want %v", test.name, got.Expires, expires)
+				}
+			}
+		}
+	})
+}
+
+// Each item that can't be moved has an error of its own.
+func TestMovesNameTheirItems(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
 		it := newItem("example.net", 1)
-		it.State, it.Expires = Frozen, soon
+		it.State = Frozen
 		id := put(t, s, "x", it)[0]
 		const none = ID(1)
-		err := s.SendNow(t.Context(), SendNow{Expires: late}, id, none)
+		err := s.SendNow(t.Context(), SendNow{}, id, none)
 		var one *ItemError
 		if !errors.As(err, &one) || one.ID != none || !errors.Is(err, ErrNotFound) {
 			t.Errorf("got %v", err)
 		}
-		for range 2 { // the second time it is queued, and asks for less
-			got, err := s.Get(t.Context(), id)
-			if err != nil || got.State != Queued || !got.Expires.Equal(late) {
-				t.Errorf("got %+v, %v", got, err)
-			}
-			if err := s.SendNow(t.Context(), SendNow{Expires: soon}, id); err != nil {
-				t.Error(err)
-			}
+		if got, err := s.Get(t.Context(), id); err != nil || got.State != Queued {
+			t.Errorf("got %+v, %v", got, err)
 		}
 	})
 }

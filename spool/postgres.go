@@ -229,6 +229,9 @@ func (d *postgresDialect) sending(ctx context.Context, s *store) (n int64, err e
 
 func (d *postgresDialect) check(context.Context) error { return nil }
 
+// free is the server's to know.
+func (d *postgresDialect) free() (int64, bool) { return 0, false }
+
 func (d *postgresDialect) setFull() { d.tried.Store(time.Now().UnixMilli()) }
 
 // makeRoom has no way to look: it tries again after a while.

@@ -47,6 +47,9 @@ type Options struct {
 type Spool interface {
 	// Create begins a message. End it with Commit, Abort or a Settle that takes it.
 	Create() *Draft
+	// Room is [ErrFull] if a message of n octets has no room, as far as can be told beforehand; 0: one of any size. It asks the system only about
+	// large ones. Nothing is set aside: Commit may say otherwise.
+	Room(n int64) error
 
 	// Ready returns a channel that is closed when there may be more to lease than at the last call of Lease: something was committed, moved
 	// or settled. Take it before Lease. What becomes due by time alone is told by NextDue.
@@ -91,15 +94,17 @@ type Spool interface {
 
 	// Freeze takes queued items out of the queue, until they are thawed.
 	Freeze(ctx context.Context, reason string, ids ...ID) error
-	// Thaw puts frozen, or damaged, items back into the queue, due now.
+	// Thaw puts frozen, or damaged, items back into the queue, due now, or when they are to be released. Their time begins anew; see [Item.Entered].
 	Thaw(ctx context.Context, ids ...ID) error
-	// SendNow makes queued or frozen items due now.
+	// SendNow makes queued or frozen items due now, also those that are to be released later. The time of those that were frozen, or that get more
+	// tries, begins anew.
 	SendNow(ctx context.Context, o SendNow, ids ...ID) error
 	// Remove takes frozen, quarantined or damaged items away. They can be recovered for a while.
 	Remove(ctx context.Context, ids ...ID) error
 	// Recover brings removed items back, frozen.
 	Recover(ctx context.Context, ids ...ID) error
-	// Release sends a quarantined item, due now, after the edit, which may be nil; see [Item] for what it may set.
+	// Release sends a quarantined item, due now, or when it is to be released, after the edit, which may be nil; see [Item] for what it may set. Its
+	// time begins anew.
 	Release(ctx context.Context, id ID, edit func(*Item)) error
 	// ReleaseAs commits another message in place of a quarantined item, which is removed in the same transaction, and can be recovered as if
 	// by Remove. The items of the message have it as their Parent. With an error neither has happened, as with that of [Draft.Commit], and the
@@ -142,9 +147,8 @@ func (e *ItemError) Unwrap() error { return e.Err }
 
 // SendNow says how to send items now.
 type SendNow struct {
-	Retry   []time.Duration // put before what is left of the item's schedule
-	Failed  bool            // try the recipients that have failed again, too
-	Expires time.Time       // not to be given up before; zero: as it was
+	Retry  []time.Duration // put before what is left of the item's schedule
+	Failed bool            // try the recipients that have failed again, too
 }
 
 // Filter selects items. A zero field selects all.

@@ -79,6 +79,8 @@ type dialect interface {
 	shared() bool
 	// check has the database check itself.
 	check(ctx context.Context) error
+	// free is how many octets a body has room for that is larger than blockSize, unless nobody can tell.
+	free() (octets int64, known bool)
 	// makeRoom tries to come out of a full disk; setFull has just been told of it.
 	setFull()
 	makeRoom(ctx context.Context, conn *sql.Conn) bool

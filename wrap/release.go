@@ -65,10 +65,14 @@ func Release(ctx context.Context, s spool.Spool, id spool.ID, o Options, edit fu
 
 // envelope is that of the original, as it begins anew.
 func envelope(item *spool.Item) *spool.Item {
-	return &spool.Item{
+	next := &spool.Item{
 		Sender: item.Sender, Recipients: slices.Clone(item.Recipients), Needs: item.Needs,
-		Route: item.Route, NextHops: item.NextHops, Retry: item.Retry, Priority: item.Priority, Expires: item.Expires, Origin: item.Origin,
+		Route: item.Route, NextHops: item.NextHops, Retry: item.Retry, Priority: item.Priority, NotBefore: item.NotBefore, Origin: item.Origin,
 	}
+	if item.Expires.After(time.Now()) { // as the spool does with one that is released as it is
+		next.Expires = item.Expires
+	}
+	return next
 }
 
 // params are the parameters of MAIL without those that were about the original. SIZE and BODY are told by the item.

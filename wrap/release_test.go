@@ -93,6 +93,25 @@ func TestReleaseSendsItWrapped(t *testing.T) {
 	}
 }
 
+// As one that is released as it is: not before its sender wants that, and with time to be delivered in.
+func TestReleaseKeepsTheTimesThatAreToCome(t *testing.T) {
+	s := openSpool(t)
+	over, later := time.Now().Add(-time.Hour).Truncate(time.Second), time.Now().Add(time.Hour).Truncate(time.Second)
+	for _, expires := range []time.Time{over, later} {
+		id := held(t, s, strings.NewReader("A: b\r\n\r\n"), func(it *spool.Item) { it.NotBefore, it.Expires = later, expires })
+		if err := Release(t.Context(), s, id, options, nil); err != nil {
+			t.Fatal(err)
+		}
+		items, _, err := s.List(t.Context(), spool.Filter{States: []spool.State{spool.Queued}, Younger: time.Hour})
+		if err != nil || len(items) == 0 {
+			t.Fatalf("%v, %v", items, err)
+		}
+		if it := items[len(items)-1]; !it.Due.Equal(later) || it.Expires.Equal(later) != (expires == later) || it.Expires.Equal(over) {
+			t.Errorf("%+v", it)
+		}
+	}
+}
+
 func TestReleaseWithAnotherEnvelopeAndReason(t *testing.T) {
 	s := openSpool(t)
 	id := held(t, s, strings.NewReader("A: b\r\n\r\n"), nil)

@@ -23,6 +23,10 @@ func (l *layer) commit(s *esmtp.Session) esmtp.Reply {
 		l.draft.Abort()
 		return esmtp.Reply{}
 	}
+	if r := temporary(s); !r.IsZero() && !refused(v) {
+		l.draft.Abort()
+		return r
+	}
 	items, err := l.items(s, v)
 	if err != nil {
 		return refuse(s, err)
@@ -41,6 +45,24 @@ func (l *layer) commit(s *esmtp.Session) esmtp.Reply {
 	l.takeOver(s)
 	return esmtp.Deny(250, 2, 0, 0, "queued as "+ids[0].String())
 }
+
+// temporary is the reply for all where the client gets one and a layer above has failed for a recipient, but not for good. Nothing is kept then, and the client
+// sends all of it again (RFC 5321 §4.2.1): the queue can't try that recipient itself, for whom the layer said no, and a report would call final what isn't.
+func temporary(s *esmtp.Session) esmtp.Reply {
+	if s.PerRecipient() {
+		return esmtp.Reply{}
+	}
+	tx := s.Transaction()
+	for i := range tx.Recipients() {
+		if r, _ := tx.Outcome(i); !r.IsZero() && !r.Accepted() && r.Code/100 != 5 {
+			return r
+		}
+	}
+	return esmtp.Reply{}
+}
+
+// refused reports whether the client hears that the message is refused, though it is kept: then that is said of all recipients.
+func refused(v esmtp.Verdict) bool { return !v.Reply.IsZero() && !v.Reply.Accepted() }
 
 // commitTime bounds how long a client waits for its 250: it would give up itself.
 const commitTime = 2 * time.Minute
@@ -79,8 +101,7 @@ func (l *layer) items(s *esmtp.Session, v esmtp.Verdict) (items []*spool.Item, e
 		}
 		items = append(items, l.envelope(s, v, e)...)
 	}
-	refused := !v.Reply.IsZero() && !v.Reply.Accepted()
-	if len(items) > 0 && len(failed) > 0 && !refused {
+	if len(items) > 0 && len(failed) > 0 && !refused(v) {
 		items = append(items, l.failedItem(s, failed))
 	}
 	return items, nil
@@ -91,7 +112,7 @@ func (l *layer) failedItem(s *esmtp.Session, failed []spool.Recipient) *spool.It
 	item := l.item(s, s.Transaction().From(), esmtp.Verdict{})
 	item.Recipients = failed
 	item.Route = s.Transaction().From().Domain()
-	item.Due, item.Expires = time.Time{}, time.Time{}
+	item.NotBefore = time.Time{}
 	return item
 }
 
@@ -99,7 +120,7 @@ func (l *layer) failedItem(s *esmtp.Session, failed []spool.Recipient) *spool.It
 var errNoRecipient = errors.New("queue: an envelope to be sent has no recipient")
 
 // split tells recipients that are to get the message from those for whom a layer above has failed. Where the client gets a reply for each it hears of those
-// itself; where it gets one for all it is told by a report, unless that one is of a failure.
+// itself; where it gets one for all, and they have failed for good, it is told by a report, unless that one is of a failure.
 func (l *layer) split(s *esmtp.Session) (to []esmtp.Path, failed []spool.Recipient) {
 	tx := s.Transaction()
 	for i, rcpt := range tx.Recipients() {
@@ -179,18 +200,14 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 	if !utf8Safe(item.Sender.Address) {
 		item.Needs |= spool.NeedsUTF8
 	}
-	if at, ok := own.ReleaseAt(time.Now()); ok && item.State == spool.Queued {
-		item.Due = at // RFC 4865 §4
-		item.Expires = at.Add(holdExpire)
+	if at, ok := own.ReleaseAt(time.Now()); ok {
+		item.NotBefore = at // RFC 4865 §4
 	}
 	if level, ok := own.Priority(); ok && s.User() != "" { // RFC 6710 §5.1: whoever is nobody has none to give
 		item.Priority = level
 	}
 	return item
 }
-
-// holdExpire is how long a message that was held is tried, from its release on.
-const holdExpire = 5 * 24 * time.Hour
 
 // origin is where the message came from: if a filter has passed it on, and we believe it, before that.
 func origin(s *esmtp.Session) spool.Origin {

@@ -4,8 +4,9 @@
 //	srv := &esmtp.Server{NewHandler: esmtp.Stack(ours.NewLayer, q.NewLayer)}
 //
 // The one idea to hold: the body streams into a draft while it comes, and EOM commits the draft with one item for each destination, all of them
-// or none. What the layers above have decided ([esmtp.Transaction].Send, Hold, Quarantine, Discard, Consume) is done there too. A recipient
-// that a layer above failed, where the client gets one reply for all, is told of in a report to the sender.
+// or none. What the layers above have decided ([esmtp.Transaction].Send, Hold, Quarantine, Discard, Consume) is done there too. Where the
+// client gets one reply for all, a recipient that a layer above failed for good is told of in a report to the sender; one that it failed for now has the whole
+// message refused for now.
 package queue
 
 import (
@@ -43,6 +44,7 @@ type Queue struct {
 // Spool takes messages in. A [spool.Spool] is one.
 type Spool interface {
 	Create() *spool.Draft
+	Room(n int64) error
 }
 
 // maxRecipients is how many recipients an item has at most: every server takes that many (RFC 5321 §4.5.3.1.8).
@@ -77,10 +79,14 @@ func (l *layer) EHLO(s *esmtp.Session, domain string) esmtp.Reply {
 	return r
 }
 
-// MAIL keeps what is for users from others.
+// MAIL keeps what is for users from others, and refuses what there is no room for before it comes.
 func (l *layer) MAIL(s *esmtp.Session, from esmtp.Path) esmtp.Reply {
 	if _, ok := from.ReleaseAt(time.Now()); ok && s.User() == "" {
 		return replyNotYours // RFC 4865 §9: a server that lets anybody store mail lets anybody fill its disk
+	}
+	size, _ := from.Size()
+	if err := l.queue.Spool.Room(size); err != nil { // RFC 1870 §6.1
+		return refuse(s, err)
 	}
 	return l.Handler.MAIL(s, from)
 }

@@ -230,6 +230,25 @@ func TestObeysVerdicts(t *testing.T) {
 			return esmtp.Reply{}
 		}, "250 2.0.0 queued as *", "queued <> example.org [] archive@example.org\n" +
 			"queued <ann@example.org> example.org [] bob@example.net:failed 550 5.2.2 full eve@example.com:failed 550 5.2.1 gone"},
+		{"one failed for now: the client sends all of it again", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(1, esmtp.Deny(451, 4, 3, 0, "not today"))
+			return esmtp.Reply{}
+		}, "451 4.3.0 not today", ""},
+		{"one failed for now, one for good", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
+			s.Transaction().SetReply(1, esmtp.Deny(451, 4, 3, 0, "not today"))
+			return esmtp.Reply{}
+		}, "451 4.3.0 not today", ""},
+		{"held, and one failed for now", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().Hold("look at it")
+			s.Transaction().SetReply(0, esmtp.Deny(452, 4, 2, 2, "full"))
+			return esmtp.Reply{}
+		}, "452 4.2.2 full", ""},
+		{"one failed for now, and the message is refused", func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, esmtp.Deny(452, 4, 2, 2, "full"))
+			s.Transaction().Quarantine("virus", esmtp.Deny(550, 5, 7, 1, "no"))
+			return esmtp.Reply{}
+		}, "550 *", "quarantined <ann@example.org> example.com [] eve@example.com (virus)"},
 		{"all failed: the client hears it", func(s *esmtp.Session) esmtp.Reply {
 			s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
 			s.Transaction().SetReply(1, esmtp.Deny(550, 5, 2, 1, "gone"))
@@ -247,17 +266,19 @@ func TestObeysVerdicts(t *testing.T) {
 	}
 }
 
-// LMTP tells each recipient's fate to the client.
+// LMTP tells each recipient's fate to the client: then one that failed, for good or for now, keeps nobody else from the message.
 func TestLMTPRepliesForEach(t *testing.T) {
-	r := newRig(t)
-	r.lmtp = true
-	r.above.eom = func(s *esmtp.Session) esmtp.Reply {
-		s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
-		return esmtp.Reply{}
-	}
-	r.run(strings.Replace(two, "EHLO", "LHLO", 1) + data + "S: 550 5.2.2 full\nS: 250 2.0.0 queued as *\n" + quit)
-	if got, want := r.items(), "queued <ann@example.org> example.com [] eve@example.com"; got != want {
-		t.Errorf("got\n%s\nwant\n%s", got, want)
+	for _, reply := range []esmtp.Reply{esmtp.Deny(550, 5, 2, 2, "full"), esmtp.Deny(452, 4, 2, 2, "full")} {
+		r := newRig(t)
+		r.lmtp = true
+		r.above.eom = func(s *esmtp.Session) esmtp.Reply {
+			s.Transaction().SetReply(0, reply)
+			return esmtp.Reply{}
+		}
+		r.run(strings.Replace(two, "EHLO", "LHLO", 1) + data + "S: " + reply.Error() + "\nS: 250 2.0.0 queued as *\n" + quit)
+		if got, want := r.items(), "queued <ann@example.org> example.com [] eve@example.com"; got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
 	}
 }
 
@@ -324,24 +345,33 @@ func TestHoldAndPriorityAreForUsers(t *testing.T) {
 	r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600 MT-PRIORITY=4\nS: 250 *\n" +
 		"C: RCPT TO:<bob@example.net>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
 	it, _ := r.first()
-	if wait := time.Until(it.Due); wait < 59*time.Minute || wait > time.Hour || it.Priority != 4 || it.Origin.User != "ann" || it.Expires.Before(it.Due.Add(100*time.Hour)) {
+	if wait := time.Until(it.Due); wait < 59*time.Minute || wait > time.Hour || it.Priority != 4 || it.Origin.User != "ann" || !it.Entered().Equal(it.NotBefore) || !it.Expires.IsZero() {
 		t.Errorf("got %+v", it)
 	}
 }
 
-func TestWhatIsHeldIsReportedAtOnceIfItFails(t *testing.T) {
-	r := newRig(t)
-	r.above.mechanisms = []string{"PLAIN"}
-	r.above.eom = func(s *esmtp.Session) esmtp.Reply {
-		s.Transaction().SetReply(0, esmtp.Deny(550, 5, 2, 2, "full"))
-		return esmtp.Reply{}
-	}
-	r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
-	r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600\nS: 250 *\n" +
-		"C: RCPT TO:<bob@example.net>\nS: 250 *\nC: RCPT TO:<eve@example.com>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
-	items, _, err := r.spool.List(t.Context(), spool.Filter{})
-	if err != nil || len(items) != 2 || time.Until(items[0].Due) < 59*time.Minute || time.Until(items[1].Due) > 0 {
-		t.Errorf("got %+v, %v", items, err)
+// RFC 4865 §4: what was held or quarantined here keeps the time before which it isn't to be sent. To report what has failed can't wait for it.
+func TestTheReleaseIsKeptWhateverIsDecided(t *testing.T) {
+	for name, eom := range map[string]func(tx *esmtp.Transaction){
+		"queued":      func(*esmtp.Transaction) {},
+		"frozen":      func(tx *esmtp.Transaction) { tx.Hold("look at it") },
+		"quarantined": func(tx *esmtp.Transaction) { tx.Quarantine("virus", esmtp.Reply{}) },
+	} {
+		r := newRig(t)
+		r.above.mechanisms = []string{"PLAIN"}
+		r.above.eom = func(s *esmtp.Session) esmtp.Reply {
+			eom(s.Transaction())
+			s.Transaction().SetReply(1, esmtp.Deny(550, 5, 2, 2, "full"))
+			return esmtp.Reply{}
+		}
+		r.local = &net.TCPAddr{IP: net.IPv4(192, 0, 2, 25), Port: 587}
+		r.run(hello + "C: AUTH PLAIN AGFubgBzZWNyZXQ=\nS: 235 *\nC: MAIL FROM:<ann@example.org> HOLDFOR=3600\nS: 250 *\n" +
+			"C: RCPT TO:<bob@example.net>\nS: 250 *\nC: RCPT TO:<eve@example.com>\nS: 250 *\n" + data + "S: 250 *\n" + quit)
+		items, _, err := r.spool.List(t.Context(), spool.Filter{})
+		if err != nil || len(items) != 2 || items[0].State.String() != name || time.Until(items[0].NotBefore) < 59*time.Minute ||
+			!items[1].NotBefore.IsZero() || items[1].Due.After(time.Now()) {
+			t.Errorf("%s: got %+v, %v", name, items, err)
+		}
 	}
 }
 
@@ -380,6 +410,29 @@ func TestManyRecipientsAreSplit(t *testing.T) {
 	if len(items) != 3 || len(items[0].Recipients) != 100 || len(items[2].Recipients) != 50 {
 		t.Errorf("got %d items", len(items))
 	}
+}
+
+// fullSpool has room for no more than so many octets.
+type fullSpool struct {
+	spool.Spool
+	octets int64
+}
+
+func (f fullSpool) Room(n int64) error {
+	if n <= f.octets {
+		return nil
+	}
+	return fmt.Errorf("%w: the test says so", spool.ErrFull)
+}
+
+// RFC 1870 §6.1: what there is no room for is refused before it comes.
+func TestSizeIsHeldAgainstTheRoom(t *testing.T) {
+	r := newRig(t)
+	r.queue.Spool = fullSpool{r.spool, 1000}
+	r.run(hello + "C: MAIL FROM:<ann@example.org> SIZE=1001\nS: 452 4.3.1 *\nC: MAIL FROM:<ann@example.org> SIZE=1000\nS: 250 *\nC: RSET\nS: 250 *\n" +
+		"C: MAIL FROM:<ann@example.org>\nS: 250 *\n" + quit)
+	r.queue.Spool = fullSpool{r.spool, -1} // nothing is taken
+	r.run(hello + "C: MAIL FROM:<ann@example.org>\nS: 452 4.3.1 *\n" + quit)
 }
 
 func TestAClosedSpoolIs451(t *testing.T) {
