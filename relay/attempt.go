@@ -171,20 +171,15 @@ func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
 		return hops, a.r.Level, nil
 	}
 	domain := a.rcpts[0].to.Domain()
-	if a.r.Table != nil {
-		if rule, ok := a.r.Table.Find(domain); ok && (len(rule.Hops) > 0 || len(a.r.NextHops) == 0) {
-			if len(rule.Hops) > 0 {
-				return rule.Hops, rule.TLS, nil
-			}
-			hop, err := a.directly(domain)
-			return []route.Hop{hop}, rule.TLS, err
-		}
+	rule, ok := a.r.Table.Find(domain)
+	if !ok {
+		rule = route.Rule{Hops: a.r.NextHops, TLS: a.r.Level}
 	}
-	if len(a.r.NextHops) > 0 {
-		return a.r.NextHops, a.r.Level, nil
+	if len(rule.Hops) > 0 {
+		return rule.Hops, rule.TLS, nil
 	}
 	hop, err := a.directly(domain)
-	return []route.Hop{hop}, a.r.Level, err
+	return []route.Hop{hop}, rule.TLS, err
 }
 
 func (a *attempt) directly(domain string) (route.Hop, error) {
