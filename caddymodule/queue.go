@@ -234,7 +234,7 @@ func (a *App) setHostname() {
 			if srv.engine == nil {
 				continue
 			}
-			q.hostnames = append(q.hostnames, srv.engine.Hostname)
+			q.hostnames = append(q.hostnames, srv.hostnames()...)
 			if q.Hostname == "" {
 				q.Hostname = srv.engine.Hostname
 			}
@@ -243,6 +243,15 @@ func (a *App) setHostname() {
 			q.Hostname, _ = os.Hostname()
 		}
 	}
+}
+
+// hostnames are the names of a server: its own, and those of its routes.
+func (srv *Server) hostnames() []string {
+	names := []string{srv.engine.Hostname}
+	for _, r := range srv.Routes {
+		names = append(names, r.server.engine.Hostname)
+	}
+	return names
 }
 
 // options are those of the spool.

@@ -50,7 +50,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
-		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), AllowPrivate: q.AllowPrivate},
+		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), Own: listensAt, AllowPrivate: q.AllowPrivate},
 		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
 		Webhook:     func(url string) *webhook.Hook { return q.hooks[url] },
 		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
