@@ -36,6 +36,7 @@ type attempt struct {
 	last    Attempt
 
 	notBefore time.Time // the next attempt, if the next hop has asked for that
+	cutOff    func()    // ends it, as if it had never begun
 }
 
 // recipient is a recipient that remains, and what becomes of it.
@@ -66,6 +67,8 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if a.broken = a.read(); a.broken != nil || a.decided() || a.tooLate() {
 		return a
 	}
+	ctx, a.cutOff = context.WithCancel(ctx)
+	defer a.cutOff()
 	all := a.rcpts
 	for _, group := range a.groups() {
 		a.rcpts = group
@@ -193,7 +196,7 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	level = a.r.least(hop, level)
 	key := poolKey{hop, level, a.requireTLS(), a.waivesTLS()}
 	a.last.Hop = hop.String()
-	if !a.r.enter(ctx, hop) {
+	if !a.enter(ctx, hop) {
 		return
 	}
 	defer a.r.slots.leave(hop)

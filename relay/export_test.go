@@ -8,3 +8,10 @@ func SetSlow(d time.Duration) (restore func()) {
 	slow = d
 	return func() { slow = old }
 }
+
+// SetMaxWaiting changes how many may wait at a hop. It returns what puts it back.
+func SetMaxWaiting(n int) (restore func()) {
+	old := maxWaiting
+	maxWaiting = n
+	return func() { maxWaiting = old }
+}

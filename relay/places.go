@@ -8,13 +8,19 @@ import (
 	"github.com/caddy-esmtp/esmtp/relay/route"
 )
 
-// maxAside is how many attempts may stand aside: each holds an item in memory, and its lease.
-const maxAside = 1000
+// maxAside is how many attempts may stand aside, at all hops: each holds an item in memory, and its lease.
+const maxAside = 5000
 
-// enter waits for a slot at a hop, aside. It reports false if ctx ends first. Whoever has entered must leave the slot.
-func (r *Relay) enter(ctx context.Context, hop route.Hop) bool {
+// enter waits for a slot at a hop, aside. It reports false if ctx ends first, or if too many wait there: then the attempt is cut off, and the spool has the item
+// again, unless somebody got the message. Whoever has entered must leave the slot.
+func (a *attempt) enter(ctx context.Context, hop route.Hop) bool {
+	r := a.r
 	if r.slots.tryEnter(hop, r.PerRoute) {
 		return true
+	}
+	if !a.accepted() && r.slots.isCrowded(hop, a.item.Route, r.places.full()) {
+		a.cutOff()
+		return false
 	}
 	r.places.stepAside()
 	defer r.places.comeBack(ctx)
@@ -39,7 +45,14 @@ func (p *places) free() int {
 	if len(p.coming) > 0 {
 		return 0
 	}
-	return min(p.limit-p.taken, maxAside-p.aside)
+	return p.limit - p.taken
+}
+
+// full reports whether no more may stand aside.
+func (p *places) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.aside >= maxAside
 }
 
 // take takes a place for a new attempt. It can be one too many.

@@ -78,7 +78,7 @@ type Relay struct {
 	// StopTime is how long attempts may go on once Run is told to end. Zero: 10 minutes. What is cut off is tried again by whoever runs next.
 	StopTime time.Duration
 
-	// BeforeAttempt may hold an item back before each attempt. Nil: none is.
+	// BeforeAttempt may hold an item back before each attempt. It is asked again if too many others wait for the hop, and there is no attempt. Nil: none is.
 	BeforeAttempt func(*spool.Item) Decision
 
 	// OnFailure may overrule what becomes of a recipient that the next hop has not accepted. If it panics the recipient is tried again. Nil:
@@ -191,6 +191,7 @@ func (r *Relay) prepare() {
 			r.StopTime = defaultStopTime
 		}
 		r.places.set(r.Concurrency)
+		r.slots.wake = r.wake
 		r.freed = make(chan struct{}, 1)
 		r.cut = make(chan struct{})
 		r.Schedule = r.Schedule.resolve()
