@@ -49,7 +49,8 @@ func (a *attempt) postTo(ctx context.Context, url string) {
 	}
 	defer body.Close()
 	watched := &reader{ReadSeekCloser: body}
-	result := hook.Post(ctx, url, a.envelope(), watched)
+	var result webhook.Result
+	a.r.patiently(func() { result = hook.Post(ctx, url, a.envelope(), watched) })
 	if watched.err != nil {
 		a.unreadable(watched.err)
 		return

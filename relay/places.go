@@ -28,8 +28,8 @@ func (a *attempt) enter(ctx context.Context, hop route.Hop) bool {
 	return r.slots.enter(ctx, hop, r.PerRoute)
 }
 
-// places bound how many attempts are made at a time. One that waits for a slot at a busy hop stands aside, and leaves its place to mail for other hops: the
-// mail of a thousand domains can be waiting for one smarthost.
+// places bound how many attempts are made at a time. One that waits for a slot at a busy hop, or for a server that says nothing, stands aside, and leaves its
+// place to mail for other hops: the mail of a thousand domains can be waiting for one smarthost.
 type places struct {
 	mu     sync.Mutex
 	limit  int
@@ -77,6 +77,14 @@ func (p *places) stepAside() {
 	p.taken--
 	p.aside++
 	p.pass()
+}
+
+// comeBackAtOnce takes a place again. It can be one too many.
+func (p *places) comeBackAtOnce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aside--
+	p.taken++
 }
 
 // comeBack waits for a place again, but not longer than ctx: who is told to end needs none to do it.

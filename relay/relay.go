@@ -10,7 +10,7 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, and hops.go tells all that to people. send.go sends over
+// keeps them, slots.go bounds how many there are, places.go and patience.go keep those that wait out of the way, dead.go remembers hops that are silent, and hops.go tells all that to people. send.go sends over
 // connections, http.go posts to programs on the web, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
@@ -68,7 +68,7 @@ type Relay struct {
 	Limits   smtpclient.Limits
 
 	// Concurrency is how many attempts are made at a time, PerRoute how many of them, and so how many connections, to one
-	// destination. Zero: 100 and 10.
+	// destination. Those that wait, for their turn at a busy hop or for an answer that is slow to come, are not among the former. Zero: 100 and 10.
 	Concurrency int
 	PerRoute    int
 
@@ -225,7 +225,8 @@ func (r *Relay) CutOff() {
 	r.cutOnce.Do(func() { close(r.cut) })
 }
 
-// Active returns how many attempts are being made; those that wait for their turn at a busy hop are not among them. Any goroutine may call it.
+// Active returns how many attempts are being made; those that wait, for their turn at a busy hop or for an answer that is slow to come, are not among them. Any
+// goroutine may call it.
 func (r *Relay) Active() int {
 	taken, _ := r.places.inUse()
 	return taken

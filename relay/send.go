@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"errors"
+	"os"
+	"slices"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/relay/route"
@@ -36,6 +38,7 @@ func (a *attempt) waivesTLS() bool {
 // send sends the message to those that are undecided, over a connection: in several transactions if the server takes fewer recipients in one. It reports whether the pool
 // has the connection again.
 func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {
+	conn.patient.hold(true)
 	for more := true; more; {
 		before := a.remaining()
 		if err := a.transact(ctx, key.hop, conn); err != nil {
@@ -49,6 +52,7 @@ func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool)
 		conn.Close()
 		return false
 	}
+	conn.patient.hold(false)
 	a.r.pool.give(key, conn)
 	return true
 }
@@ -63,6 +67,9 @@ func (a *attempt) transact(ctx context.Context, hop route.Hop, conn *conn) error
 	watched := &reader{ReadSeekCloser: body}
 	m := a.message(hop, watched, conn.Limit("RCPTMAX"))
 	result, _ := conn.Send(ctx, m) // its error is that of a recipient
+	if a.silent = timedOut(result); !a.silent {
+		a.r.slots.hear(hop)
+	}
 	a.last.Host = conn.host
 	if state := conn.TLS(); state != nil {
 		a.last.TLS = tlsVersion(state.Version)
@@ -73,6 +80,13 @@ func (a *attempt) transact(ctx context.Context, hop route.Hop, conn *conn) error
 	}
 	a.sort(conn, result)
 	return nil
+}
+
+// timedOut reports whether a reply was waited for in vain.
+func timedOut(result *smtpclient.Result) bool {
+	return slices.ContainsFunc(result.Recipients, func(o smtpclient.Outcome) bool {
+		return o.Err != nil && errors.Is(o.Err, os.ErrDeadlineExceeded)
+	})
 }
 
 // message is what is to be sent to those that are undecided: to the first few, if there is a limit.

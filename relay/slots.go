@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	"github.com/caddy-esmtp/esmtp/relay/route"
 )
@@ -27,6 +28,7 @@ type slots struct {
 type slot struct {
 	taken   chan struct{} // has as many as are taken
 	users   int           // that have one, or wait for one
+	heard   time.Time     // when the hop was last there for one of them
 	crowded bool
 	routes  map[string]struct{} // of items that were given back, for want of room to wait
 }
@@ -95,6 +97,20 @@ func (s *slots) forget(hop route.Hop, h *slot) {
 		delete(s.hops, hop)
 		s.ease(h)
 	}
+}
+
+// hear takes note that somebody who is at a hop had an answer.
+func (s *slots) hear(hop route.Hop) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hops[hop].heard = time.Now()
+}
+
+// heardSince reports whether somebody who is at a hop had an answer since then: the hop is there, if not for every message.
+func (s *slots) heardSince(hop route.Hop, then time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hops[hop].heard.After(then)
 }
 
 // isCrowded reports whether an item of a route is not to wait at a hop; then nothing of this route is leased as long as that is so. full says that too many
