@@ -14,8 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -125,8 +127,9 @@ type Queue struct {
 	log       *slog.Logger
 	storage   certmagic.Storage // Caddy's
 	url       string
-	used      bool                     // by a handler, or it stands in the config
-	hooks     map[string]*webhook.Hook // how to post to a URL
+	used      bool                           // by a handler, or it stands in the config
+	hooks     map[string]*webhook.Hook       // how to post to a URL
+	logins    map[route.Hop]*smtpclient.Auth // set when the relay is made
 
 	handlerHops []string // next hops of handlers that use it
 	live        queueLife

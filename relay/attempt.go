@@ -197,6 +197,11 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	level = a.r.least(hop, level)
 	key := poolKey{hop, level, a.requireTLS(), a.waivesTLS()}
 	a.last.Hop = hop.String()
+	if hop.User != "" && a.r.login(hop) == nil {
+		a.reached = true
+		a.note(replyNoLogin, "", nil)
+		return
+	}
 	if !a.enter(ctx, hop) {
 		return
 	}

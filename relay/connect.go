@@ -75,6 +75,7 @@ func (a *attempt) policy(ctx context.Context, host route.Host, level tlspolicy.L
 func (a *attempt) options(hop route.Hop, policy tlspolicy.Policy) *smtpclient.Options {
 	opts := &smtpclient.Options{
 		LocalName:      a.r.Hostname,
+		Auth:           a.r.login(hop),
 		LMTP:           hop.Protocol == route.LMTP,
 		ImplicitTLS:    hop.Protocol == route.SMTPS,
 		TLSConfig:      policy.Config,
@@ -87,9 +88,6 @@ func (a *attempt) options(hop route.Hop, policy tlspolicy.Policy) *smtpclient.Op
 		opts.TLS = smtpclient.Never
 	case tlspolicy.Always:
 		opts.TLS = smtpclient.Required
-	}
-	if a.r.Auth != nil {
-		opts.Auth = a.r.Auth(hop)
 	}
 	return opts
 }

@@ -34,13 +34,16 @@ func TestASilentHopHoldsUpNobodyElse(t *testing.T) {
 		t.Run("after "+verb, func(t *testing.T) {
 			defer relay.SetPatience(time.Millisecond)()
 			silent, other := silentAt(t, verb, 1), new(nextHops).serve(t, nil, false)
-			r := newRig(t, nil, nil)
+			servers := make(map[string]string)
+			r := newRig(t, nil, servers)
 			r.Concurrency, r.PerRoute, r.StopTime = 4, 2, time.Millisecond
 			rules := []route.Rule{{Domain: "other.example", Hops: []route.Hop{hopAt(t, other.addr)}}}
 			var items []*spool.Item
 			for i := range 10 {
 				domain := fmt.Sprintf("s%d.example", i)
-				rules = append(rules, route.Rule{Domain: domain, Hops: []route.Hop{hopAt(t, fmt.Sprintf("u%d@%s", i, silent))}})
+				host := fmt.Sprintf("192.0.2.%d", i)
+				servers[host] = silent
+				rules = append(rules, route.Rule{Domain: domain, Hops: []route.Hop{hopAt(t, host)}})
 				items = append(items, item("ann@example.org", "a@"+domain), item("ann@example.org", "b@"+domain))
 			}
 			var err error

@@ -52,15 +52,15 @@ type Relay struct {
 	TLS   *tlspolicy.Policies
 	Level tlspolicy.Level
 
-	// Auth returns how to log in at a hop, nil for not at all. Its passwords are shown in TLS only, unless it says otherwise; and unless
-	// it does, a hop whose level is opportunistic has to prove its name as with verified. Nil: nowhere.
+	// Auth returns how to log in at a hop, nil for not at all; a hop with a user is then not tried, and its mail waits. Its passwords are shown in TLS
+	// only, unless it says otherwise; and unless it does, a hop whose level is opportunistic has to prove its name as with verified. Nil: nowhere.
 	Auth func(route.Hop) *smtpclient.Auth
 
 	// Forward reports whether a hop is a server of ours that is to be told, by XFORWARD, where a message came from. Nil: none is.
 	Forward func(route.Hop) bool
 
-	// Webhook says how to post to a next hop that begins with http:// or https://. Nil, or returning nil: without further header fields, and without a
-	// signature. Such hops don't mix with others in an item.
+	// Webhook says how to post to a next hop that begins with http:// or https://. If it returns nil nothing is posted, and the mail waits. Nil: without
+	// further header fields, and without a signature. Such hops don't mix with others in an item.
 	Webhook func(url string) *webhook.Hook
 
 	// Timeouts and Limits are for the next hops. Zero: as RFC 5321 §4.5.3.2 has them.

@@ -13,12 +13,23 @@ import (
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
+// login is how to log in at a hop; nil: not at all.
+func (r *Relay) login(hop route.Hop) *smtpclient.Auth {
+	if r.Auth == nil {
+		return nil
+	}
+	return r.Auth(hop)
+}
+
+// replyNoLogin is for a hop whose user has no password any more: without it the server would refuse for good what only somebody of ours can put right.
+var replyNoLogin = esmtp.Deny(451, 4, 3, 5, "the login for the next host is not in the configuration now")
+
 // least is the least protection of a hop, where we log in more than elsewhere. Nobody is in between us and a socket.
 func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
-	if r.Auth == nil || hop.Path != "" {
+	if hop.Path != "" {
 		return level
 	}
-	if auth := r.Auth(hop); auth == nil || auth.AllowInsecure {
+	if auth := r.login(hop); auth == nil || auth.AllowInsecure {
 		return level
 	}
 	return level.ForPassword()

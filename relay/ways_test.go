@@ -1,12 +1,14 @@
 package relay_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp/esmtptest"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
 )
 
 // hopAt is the hop of an address.
@@ -49,6 +51,29 @@ func TestARuleWithoutHopsMeansTheMailExchangers(t *testing.T) {
 			}
 			if len(got) > 0 && !got[0].tls {
 				t.Error("it went in the clear")
+			}
+		})
+	}
+}
+
+// A hop with a user for whom there is no password is not tried without one; its mail waits for the login, or goes to the next hop.
+func TestAHopWhoseLoginIsGoneIsNotTried(t *testing.T) {
+	hop := new(nextHops).serve(t, nil, false)
+	for name, auth := range map[string]func(route.Hop) *smtpclient.Auth{
+		"nobody knows of logins": nil,
+		"this one is not there":  func(route.Hop) *smtpclient.Auth { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, dns{}, nil)
+			r.Schedule.Retry, r.Auth = []time.Duration{time.Hour}, auth
+			for want, hops := range [][]string{{"ann@" + hop.addr}, {"ann@" + hop.addr, hop.addr}} {
+				it := item("ann@example.org", "bob@example.net")
+				it.NextHops = hops
+				r.put(text, it)
+				a := r.run(1)[0]
+				if a.Accepted != want || a.Later != 1-want || len(r.dials()) != want || want == 0 && !strings.HasPrefix(a.Reply, "451 4.3.5 the login ") {
+					t.Errorf("%q: got %+v, %d connections", hops, a, len(r.dials()))
+				}
 			}
 		})
 	}
