@@ -58,7 +58,8 @@ import (
 //
 // A next hop is mx.example.org, mx.example.org:587, [192.0.2.1]:25, user@host:587 to log in, smtps://host, lmtp://host:24, mx://domain for the
 // mail exchangers of a domain, or unix//run/lmtp.sock for LMTP over a Unix socket. next_hop is for all mail, route for that of a domain:
-// example.org, *.example.org for those below it; a route without hops leads to the mail exchangers of the domain. Several are tried in their order. The password of a hop with a user is given by login.
+// example.org, *.example.org for those below it; a route without hops leads to the mail exchangers of the domain. Several are tried in their order. The
+// password of a hop with a user is given by login.
 //
 // The level of tls is the least protection. opportunistic uses TLS where it is offered, with anybody; what the receiving domain asks for by DANE or
 // MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is

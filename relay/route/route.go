@@ -51,7 +51,7 @@ type Router struct {
 	// (RFC 5321 §5.1).
 	Hostnames []string
 
-	// Own reports whether who connects to an address comes to us, for MX records that have other names for us. It is not asked about hops that
+	// Own reports whether who connects to an address comes to us, for MX records that have other names for us. It is not asked about hosts that
 	// the operator has chosen. Nil: none is known.
 	Own func(netip.AddrPort) bool
 
