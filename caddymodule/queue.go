@@ -14,8 +14,10 @@ import (
 	"github.com/caddyserver/caddy/v2"
 	"github.com/caddyserver/certmagic"
 
+	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/relay/tlspolicy"
 	"github.com/caddy-esmtp/esmtp/relay/webhook"
+	"github.com/caddy-esmtp/esmtp/smtpclient"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -28,7 +30,7 @@ import (
 //			keep_quarantined <duration>
 //			hostname         <name>
 //			next_hop         <hop...>
-//			route            <domain> <hop...> {
+//			route            <domain> [<hop...>] {
 //				tls <level>
 //			}
 //			login            <hop> <password>
@@ -56,7 +58,8 @@ import (
 //
 // A next hop is mx.example.org, mx.example.org:587, [192.0.2.1]:25, user@host:587 to log in, smtps://host, lmtp://host:24, mx://domain for the
 // mail exchangers of a domain, or unix//run/lmtp.sock for LMTP over a Unix socket. next_hop is for all mail, route for that of a domain:
-// example.org, *.example.org for those below it. Several are tried in their order. The password of a hop with a user is given by login.
+// example.org, *.example.org for those below it; a route without hops leads to the mail exchangers of the domain. Several are tried in their order. The
+// password of a hop with a user is given by login.
 //
 // The level of tls is the least protection. opportunistic uses TLS where it is offered, with anybody; what the receiving domain asks for by DANE or
 // MTA-STS is honoured in all levels but none. required wants TLS, verified a certificate for the host's name too. The default is
@@ -125,8 +128,9 @@ type Queue struct {
 	log       *slog.Logger
 	storage   certmagic.Storage // Caddy's
 	url       string
-	used      bool                     // by a handler, or it stands in the config
-	hooks     map[string]*webhook.Hook // how to post to a URL
+	used      bool                           // by a handler, or it stands in the config
+	hooks     map[string]*webhook.Hook       // how to post to a URL
+	logins    map[route.Hop]*smtpclient.Auth // set when the relay is made
 
 	handlerHops []string // next hops of handlers that use it
 	live        queueLife
@@ -234,7 +238,7 @@ func (a *App) setHostname() {
 			if srv.engine == nil {
 				continue
 			}
-			q.hostnames = append(q.hostnames, srv.engine.Hostname)
+			q.hostnames = append(q.hostnames, srv.hostnames()...)
 			if q.Hostname == "" {
 				q.Hostname = srv.engine.Hostname
 			}
@@ -243,6 +247,15 @@ func (a *App) setHostname() {
 			q.Hostname, _ = os.Hostname()
 		}
 	}
+}
+
+// hostnames are the names of a server: its own, and those of its routes.
+func (srv *Server) hostnames() []string {
+	names := []string{srv.engine.Hostname}
+	for _, r := range srv.Routes {
+		names = append(names, r.server.engine.Hostname)
+	}
+	return names
 }
 
 // options are those of the spool.

@@ -29,8 +29,7 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	if err != nil {
 		return nil, err
 	}
-	auth, err := q.auth()
-	if err != nil {
+	if q.logins, err = q.auth(); err != nil {
 		return nil, err
 	}
 	if err := q.checkLogins(hops); err != nil {
@@ -50,9 +49,9 @@ func (q *Queue) newRelay() (*relay.Relay, error) {
 	}
 	r := &relay.Relay{
 		Hostname: q.Hostname,
-		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), AllowPrivate: q.AllowPrivate},
-		Table:    table, NextHops: hops, TLS: policies, Level: level, Auth: auth,
-		Webhook:     func(url string) *webhook.Hook { return q.hooks[url] },
+		Router:   &route.Router{Resolver: dns, Hostnames: append(q.hostnames, q.Hostname), Own: listensAt, AllowPrivate: q.AllowPrivate},
+		Table:    table, NextHops: hops, TLS: policies, Level: level,
+		Auth: q.login, Webhook: q.hook,
 		Forward:     func(hop route.Hop) bool { return slices.Contains(forward, hop) },
 		Concurrency: q.Concurrency, PerRoute: q.PerRoute, Logger: q.log,
 		Schedule: relay.Schedule{
@@ -98,7 +97,7 @@ func (q *Queue) table() (*route.Table, error) {
 }
 
 // auth returns the logins, by hop.
-func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
+func (q *Queue) auth() (map[route.Hop]*smtpclient.Auth, error) {
 	logins := make(map[route.Hop]*smtpclient.Auth)
 	for _, login := range q.Logins {
 		hop, err := route.ParseHop(login.Hop)
@@ -110,17 +109,49 @@ func (q *Queue) auth() (func(route.Hop) *smtpclient.Auth, error) {
 		}
 		logins[hop] = &smtpclient.Auth{User: hop.User, Password: login.Password}
 	}
-	return func(hop route.Hop) *smtpclient.Auth { return logins[hop] }, nil
+	return logins, nil
+}
+
+// login is how to log in at a hop, nil if nobody says how.
+func (q *Queue) login(hop route.Hop) (auth *smtpclient.Auth) {
+	if hop.User == "" {
+		return nil
+	}
+	q.ask(func(q *Queue) bool { auth = q.logins[hop]; return auth != nil })
+	return auth
+}
+
+// hook is how to post to a URL, nil if nobody says how: it may need a token, or a signature.
+func (q *Queue) hook(url string) (hook *webhook.Hook) {
+	q.ask(func(q *Queue) bool { hook = q.hooks[url]; return hook != nil })
+	return hook
+}
+
+// ask asks this queue, and if it doesn't know those with the same spool in configs that still have sessions: what these take is delivered here, and to
+// hops that this config may not have.
+func (q *Queue) ask(knows func(*Queue) bool) {
+	if knows(q) {
+		return
+	}
+	draining.Lock()
+	defer draining.Unlock()
+	for g := range draining.set {
+		for _, other := range g.queues.queues {
+			if other.url == q.url && knows(other) {
+				return
+			}
+		}
+	}
 }
 
 // checkLogins wants a password for each hop that has a user.
 func (q *Queue) checkLogins(hops []route.Hop) error {
-	auth, err := q.auth()
+	logins, err := q.auth()
 	if err != nil {
 		return err
 	}
 	for _, hop := range hops {
-		if hop.User != "" && auth(hop) == nil {
+		if hop.User != "" && logins[hop] == nil {
 			return fmt.Errorf("next hop %s has a user and no password: want login %s <password> in the queue", hop, hop)
 		}
 	}

@@ -31,11 +31,13 @@ type attempt struct {
 	damaged bool  // the body is: the item is no longer ours
 	broken  error // the envelope is: somebody has to look at it
 	fix     bool  // it has a bare CR or LF, of which CRLF is to be made
+	silent  bool  // the last server took too long to reply
 	direct  bool  // the way is that of the recipients' domain, and not one that the operator has chosen
 	told    []int // recipients whose failure the report of this attempt tells of
 	last    Attempt
 
 	notBefore time.Time // the next attempt, if the next hop has asked for that
+	cutOff    func()    // ends it, as if it had never begun
 }
 
 // recipient is a recipient that remains, and what becomes of it.
@@ -66,6 +68,8 @@ func (r *Relay) attempt(ctx context.Context, item *spool.Item) *attempt {
 	if a.broken = a.read(); a.broken != nil || a.decided() || a.tooLate() {
 		return a
 	}
+	ctx, a.cutOff = context.WithCancel(ctx)
+	defer a.cutOff()
 	all := a.rcpts
 	for _, group := range a.groups() {
 		a.rcpts = group
@@ -171,20 +175,15 @@ func (a *attempt) hops() ([]route.Hop, tlspolicy.Level, error) {
 		return hops, a.r.Level, nil
 	}
 	domain := a.rcpts[0].to.Domain()
-	if a.r.Table != nil {
-		if rule, ok := a.r.Table.Find(domain); ok && (len(rule.Hops) > 0 || len(a.r.NextHops) == 0) {
-			if len(rule.Hops) > 0 {
-				return rule.Hops, rule.TLS, nil
-			}
-			hop, err := a.directly(domain)
-			return []route.Hop{hop}, rule.TLS, err
-		}
+	rule, ok := a.r.Table.Find(domain)
+	if !ok {
+		rule = route.Rule{Hops: a.r.NextHops, TLS: a.r.Level}
 	}
-	if len(a.r.NextHops) > 0 {
-		return a.r.NextHops, a.r.Level, nil
+	if len(rule.Hops) > 0 {
+		return rule.Hops, rule.TLS, nil
 	}
 	hop, err := a.directly(domain)
-	return []route.Hop{hop}, a.r.Level, err
+	return []route.Hop{hop}, rule.TLS, err
 }
 
 func (a *attempt) directly(domain string) (route.Hop, error) {
@@ -198,39 +197,62 @@ func (a *attempt) try(ctx context.Context, hop route.Hop, level tlspolicy.Level)
 	level = a.r.least(hop, level)
 	key := poolKey{hop, level, a.requireTLS(), a.waivesTLS()}
 	a.last.Hop = hop.String()
-	if !a.r.enter(ctx, hop) {
+	if hop.User != "" && a.r.login(hop) == nil {
+		a.reached = true
+		a.note(replyNoLogin, "", nil)
+		return
+	}
+	if !a.enter(ctx, hop) {
 		return
 	}
 	defer a.r.slots.leave(hop)
+	begun := time.Now()
+	over := a.reuse(ctx, key)
+	answered := !a.silent
+	if !over {
+		if !a.r.dead.mayTry(hop, begun) {
+			a.reached = true
+			a.note(replyDead, "", nil)
+			return
+		}
+		hosts, err := a.hosts(ctx, hop)
+		if err != nil {
+			a.refuse(err)
+			return
+		}
+		begun = time.Now()
+		answered = a.tryHosts(ctx, key, hosts)
+	}
+	if ctx.Err() == nil {
+		answered = answered || a.r.slots.heardSince(hop, begun)
+		a.r.dead.found(hop, answered, time.Since(begun), time.Now())
+	}
+}
+
+// reuse sends over connections that are there. It reports whether that was all for this hop: all is decided, or it is silent.
+func (a *attempt) reuse(ctx context.Context, key poolKey) (over bool) {
+	a.silent = false
 	for conn := a.r.pool.take(key); conn != nil; conn = a.r.pool.take(key) {
 		a.last.Reused = true
 		kept := a.send(ctx, key, conn)
-		if a.decided() || ctx.Err() != nil {
-			return
+		if a.decided() || ctx.Err() != nil || a.silent {
+			return true
 		}
 		if kept { // its server lacks something, and it would be the next to be taken
 			break
 		}
 	}
 	a.last.Reused = false
-	if !a.r.dead.mayTry(hop, time.Now()) {
-		a.reached = true
-		a.note(replyDead, "", nil)
-		return
-	}
-	hosts, err := a.r.Router.Hosts(ctx, hop)
-	if err != nil {
-		a.refuse(err)
-		return
-	}
-	begun := time.Now()
-	answered := a.tryHosts(ctx, key, hosts)
-	if ctx.Err() == nil {
-		a.r.dead.found(hop, answered, time.Since(begun), time.Now())
-	}
+	return false
 }
 
-// tryHosts tries the hosts of a hop. It reports whether there was a connection.
+// hosts finds the hosts of a hop.
+func (a *attempt) hosts(ctx context.Context, hop route.Hop) (hosts []route.Host, err error) {
+	a.r.patiently(func() { hosts, err = a.r.Router.Hosts(ctx, hop) })
+	return hosts, err
+}
+
+// tryHosts tries the hosts of a hop. It reports whether one had an answer: there was a connection, and no reply to a message was waited for in vain.
 func (a *attempt) tryHosts(ctx context.Context, key poolKey, hosts []route.Host) (answered bool) {
 	for _, host := range hosts {
 		for _, addr := range addresses(host) {
@@ -247,8 +269,8 @@ func (a *attempt) tryHosts(ctx context.Context, key poolKey, hosts []route.Host)
 	return answered
 }
 
-// tryAddr tries an address, again as long as each connection brings something. It reports whether there was a
-// connection; the error is one of connecting.
+// tryAddr tries an address, again as long as each connection brings something. It reports whether that had an
+// answer; the error is one of connecting.
 func (a *attempt) tryAddr(ctx context.Context, key poolKey, host route.Host, addr netip.AddrPort) (answered bool, err error) {
 	for before := math.MaxInt; a.remaining() < before && !a.decided() && ctx.Err() == nil && a.tries < maxTries; {
 		before = a.remaining()
@@ -258,8 +280,8 @@ func (a *attempt) tryAddr(ctx context.Context, key poolKey, host route.Host, add
 			a.missed(host.Host, err)
 			return answered, err
 		}
-		answered = true
 		a.send(ctx, key, conn)
+		answered = answered || !a.silent
 	}
 	return answered, nil
 }

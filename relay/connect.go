@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/netip"
 	"time"
 
@@ -32,7 +33,9 @@ func isPolicy(err error) bool { return errors.As(err, new(policyError)) }
 // connect makes a connection to one address of a host, in the TLS that it takes. Where TLS is only a good thing to have, a handshake that fails is
 // followed by another connection without it (RFC 3207 §4.1, RFC 7435).
 func (a *attempt) connect(ctx context.Context, hop route.Hop, host route.Host, addr netip.AddrPort, level tlspolicy.Level) (*conn, error) {
-	policy, err := a.policy(ctx, host, level)
+	var policy tlspolicy.Policy
+	var err error
+	a.r.patiently(func() { policy, err = a.policy(ctx, host, level) })
 	if err != nil {
 		return nil, policyError{err}
 	}
@@ -72,6 +75,7 @@ func (a *attempt) policy(ctx context.Context, host route.Host, level tlspolicy.L
 func (a *attempt) options(hop route.Hop, policy tlspolicy.Policy) *smtpclient.Options {
 	opts := &smtpclient.Options{
 		LocalName:      a.r.Hostname,
+		Auth:           a.r.login(hop),
 		LMTP:           hop.Protocol == route.LMTP,
 		ImplicitTLS:    hop.Protocol == route.SMTPS,
 		TLSConfig:      policy.Config,
@@ -85,9 +89,6 @@ func (a *attempt) options(hop route.Hop, policy tlspolicy.Policy) *smtpclient.Op
 	case tlspolicy.Always:
 		opts.TLS = smtpclient.Required
 	}
-	if a.r.Auth != nil {
-		opts.Auth = a.r.Auth(hop)
-	}
 	return opts
 }
 
@@ -100,15 +101,18 @@ func (a *attempt) dial(ctx context.Context, host route.Host, addr netip.AddrPort
 	if name == "" {
 		name = address
 	}
-	raw, err := a.r.Dial(ctx, network, address)
+	var raw net.Conn
+	var err error
+	a.r.patiently(func() { raw, err = a.r.Dial(ctx, network, address) })
 	if err != nil {
 		return nil, &smtpclient.Error{Class: smtpclient.Network, Verb: "connect", Reply: replyLost, Local: true, Err: err}
 	}
-	c, err := smtpclient.New(ctx, raw, opts)
+	patient := &patientConn{Conn: raw, r: a.r, held: true}
+	c, err := smtpclient.New(ctx, patient, opts)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, host: name, made: time.Now()}, nil
+	return &conn{Conn: c, patient: patient, host: name, made: time.Now()}, nil
 }
 
 func tlsVersion(v uint16) string { return tls.VersionName(v) }

@@ -8,8 +8,8 @@ import (
 	"github.com/caddy-esmtp/esmtp/relay/route"
 )
 
-// A hop that is silent, and not just closed, costs each attempt minutes. Ten such domains with ten messages each would take all there is
-// of concurrency, while mail for everybody else waits. So who has found a hop silent tells the others, and one at a time looks again.
+// A hop that is silent, and not just closed, costs each attempt minutes: while it connects, or in the middle of a message. So who has found a hop silent tells
+// the others, and one at a time looks again. One message that gets no answer, where others do, is no sign of it.
 
 // slow is how long trying a hop must take to be remembered.
 var slow = 10 * time.Second

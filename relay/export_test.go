@@ -8,3 +8,17 @@ func SetSlow(d time.Duration) (restore func()) {
 	slow = d
 	return func() { slow = old }
 }
+
+// SetPatience changes how long an attempt waits before it stands aside. It returns what puts it back.
+func SetPatience(d time.Duration) (restore func()) {
+	old := patience
+	patience = d
+	return func() { patience = old }
+}
+
+// SetMaxWaiting changes how many may wait at a hop. It returns what puts it back.
+func SetMaxWaiting(n int) (restore func()) {
+	old := maxWaiting
+	maxWaiting = n
+	return func() { maxWaiting = old }
+}

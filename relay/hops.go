@@ -13,7 +13,8 @@ type HopStatus struct {
 	// Hop is its address, as [route.Hop.String] writes it. A user can be in it, a password never is.
 	Hop string
 
-	// Active is how many attempts are at the hop, at most Relay.PerRoute; Waiting is how many others have to wait until one of them leaves.
+	// Active is how many attempts are at the hop, at most Relay.PerRoute; Waiting is how many others have to wait until one of them leaves. When
+	// those are many the rest stays in the spool.
 	Active  int
 	Waiting int
 

@@ -34,13 +34,19 @@ func (a *attempt) post(ctx context.Context) {
 // replyInTheClear is for a message that is to stay in TLS (RFC 8689 §5).
 var replyInTheClear = esmtp.Deny(550, 5, 7, 30, "the web server can't be reached in TLS")
 
+// replyNoHook is for a URL that nobody says any more how to post to (RFC 3463 §3.4).
+var replyNoHook = esmtp.Deny(451, 4, 3, 5, "the URL that it is to be posted to is not in the configuration now")
+
 // postTo posts the message for those that are undecided.
 func (a *attempt) postTo(ctx context.Context, url string) {
 	hook := new(webhook.Hook)
 	if a.r.Webhook != nil {
-		if h := a.r.Webhook(url); h != nil {
-			hook = h
-		}
+		hook = a.r.Webhook(url)
+	}
+	if hook == nil {
+		a.reached = true
+		a.note(replyNoHook, "", nil)
+		return
 	}
 	body, err := a.r.Spool.OpenBody(ctx, a.item)
 	if err != nil {
@@ -49,7 +55,8 @@ func (a *attempt) postTo(ctx context.Context, url string) {
 	}
 	defer body.Close()
 	watched := &reader{ReadSeekCloser: body}
-	result := hook.Post(ctx, url, a.envelope(), watched)
+	var result webhook.Result
+	a.r.patiently(func() { result = hook.Post(ctx, url, a.envelope(), watched) })
 	if watched.err != nil {
 		a.unreadable(watched.err)
 		return

@@ -108,3 +108,33 @@ func TestAWebhookInTheClear(t *testing.T) {
 		t.Errorf("got %+v", a)
 	}
 }
+
+// A URL that nobody says how to post to gets nothing: what it needs to know us may be gone, and what it knows us by. Its mail waits, or goes to the next.
+func TestAURLThatIsGoneGetsNothing(t *testing.T) {
+	posted := make(chan string, 10)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { posted <- r.URL.Path }))
+	defer srv.Close()
+	transport := new(http.Transport)
+	defer transport.CloseIdleConnections()
+	gone, here := srv.URL+"/gone", srv.URL+"/here"
+	r := newRig(t, dns{}, nil)
+	r.Schedule.Retry = []time.Duration{time.Hour}
+	r.Webhook = func(url string) *webhook.Hook {
+		if url == gone {
+			return nil
+		}
+		return &webhook.Hook{Client: &http.Client{Transport: transport}}
+	}
+	for want, hops := range [][]string{{gone}, {gone, here}} {
+		it := item("ann@example.org", "bob@example.net")
+		it.NextHops = hops
+		r.put(text, it)
+		a := r.run(1)[0]
+		if a.Accepted != want || a.Later != 1-want || want == 0 && !strings.HasPrefix(a.Reply, "451 4.3.5 the URL ") {
+			t.Errorf("%q: got %+v", hops, a)
+		}
+	}
+	if path := <-posted; path != "/here" || len(posted) > 0 {
+		t.Errorf("%s was posted to, and %d others", path, len(posted))
+	}
+}

@@ -2,12 +2,15 @@ package relay_test
 
 import (
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay"
 	"github.com/caddy-esmtp/esmtp/relay/route"
+	"github.com/caddy-esmtp/esmtp/spool"
 )
 
 // A server that takes fewer recipients in a transaction than there are gets several, whether it says so beforehand (RFC 9422) or not (RFC 5321
@@ -90,18 +93,7 @@ func TestABusyHopHoldsUpNobodyElse(t *testing.T) {
 	busy := (&nextHops{eom: func(int) esmtp.Reply { <-release; return esmtp.Reply{} }}).serve(t, nil, false)
 	other := new(nextHops).serve(t, nil, false)
 	r := newRig(t, nil, nil)
-	hop := func(addr string) route.Hop {
-		h, err := route.ParseHop(addr)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return h
-	}
-	table, err := route.NewTable([]route.Rule{{Domain: "other.example", Hops: []route.Hop{hop(other.addr)}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Table, r.NextHops, r.Concurrency, r.PerRoute = table, []route.Hop{hop(busy.addr)}, 4, 2
+	r.Table, r.NextHops, r.Concurrency, r.PerRoute = tableOf(t, "other.example", other.addr), []route.Hop{hopAt(t, busy.addr)}, 4, 2
 	for i := range 20 {
 		r.put(text, item("ann@example.org", fmt.Sprintf("bob@d%d.example", i)))
 	}
@@ -123,4 +115,81 @@ func TestABusyHopHoldsUpNobodyElse(t *testing.T) {
 		t.Errorf("got %d attempts, %d messages", len(list), len(busy.letters()))
 	}
 	<-released
+}
+
+// tableOf is a table with one domain, and where its mail goes.
+func tableOf(t *testing.T, domain, addr string) *route.Table {
+	t.Helper()
+	table, err := route.NewTable([]route.Rule{{Domain: domain, Hops: []route.Hop{hopAt(t, addr)}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// However much waits for a busy hop, other mail goes at once: what is more than may wait there is left in the spool, and forgotten by nobody.
+func TestWhatIsTooMuchForAHopStaysInTheSpool(t *testing.T) {
+	for name, test := range map[string]struct{ waiting, domains int }{
+		"as many as there can be": {250, 3000},
+		"few, again and again":    {4, 150},
+	} {
+		t.Run(name, func(t *testing.T) {
+			defer relay.SetMaxWaiting(test.waiting)()
+			busy := new(nextHops)
+			release := make(chan struct{})
+			busy.eom = func(int) esmtp.Reply {
+				busy.mu.Unlock() // all who are there wait together
+				<-release
+				busy.mu.Lock()
+				return esmtp.Reply{}
+			}
+			busy.serve(t, nil, false)
+			other := new(nextHops).serve(t, nil, false)
+			r := newRig(t, nil, nil)
+			r.Logger = slog.New(slog.DiscardHandler)
+			r.Table, r.NextHops = tableOf(t, "other.example", other.addr), []route.Hop{hopAt(t, busy.addr)}
+			r.attempts = make(chan relay.Attempt, test.domains+1)
+			var items []*spool.Item
+			for i := range test.domains {
+				items = append(items, item("ann@example.org", fmt.Sprintf("bob@d%d.example", i)))
+			}
+			r.put(text, items...)
+			released := make(chan struct{})
+			go func() {
+				defer close(released)
+				defer close(release)
+				eventually(t, "all that may wait does", func() bool {
+					hops := r.Hops()
+					return len(hops) > 0 && hops[0].Active == 10 && hops[0].Waiting >= test.waiting
+				})
+				r.put(text, item("ann@example.org", "bob@other.example"))
+				begun := time.Now()
+				eventually(t, "other mail passes", func() bool { return len(other.letters()) == 1 })
+				t.Log("other mail took", time.Since(begun))
+				if hops := r.Hops(); hops[0].Waiting > test.waiting+100 {
+					t.Errorf("got %+v", hops[0])
+				}
+			}()
+			for _, a := range r.run(test.domains + 1) {
+				if a.Accepted != 1 || a.Item.Attempts != 1 {
+					t.Fatalf("got %+v", a)
+				}
+			}
+			<-released
+			if n := len(busy.letters()); n != test.domains {
+				t.Errorf("got %d messages, want %d", n, test.domains)
+			}
+		})
+	}
+}
+
+// eventually waits until something holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("%s: not in 20 seconds", what)
+			return
+		}
+	}
 }

@@ -8,13 +8,19 @@ import (
 	"github.com/caddy-esmtp/esmtp/relay/route"
 )
 
-// maxAside is how many attempts may stand aside: each holds an item in memory, and its lease.
-const maxAside = 1000
+// maxAside is how many attempts may stand aside, at all hops: each holds an item in memory, and its lease.
+const maxAside = 5000
 
-// enter waits for a slot at a hop, aside. It reports false if ctx ends first. Whoever has entered must leave the slot.
-func (r *Relay) enter(ctx context.Context, hop route.Hop) bool {
+// enter waits for a slot at a hop, aside. It reports false if ctx ends first, or if too many wait there: then the attempt is cut off, and the spool has the item
+// again, unless somebody got the message. Whoever has entered must leave the slot.
+func (a *attempt) enter(ctx context.Context, hop route.Hop) bool {
+	r := a.r
 	if r.slots.tryEnter(hop, r.PerRoute) {
 		return true
+	}
+	if !a.accepted() && r.slots.isCrowded(hop, a.item.Route, r.places.full()) {
+		a.cutOff()
+		return false
 	}
 	r.places.stepAside()
 	defer r.places.comeBack(ctx)
@@ -22,8 +28,8 @@ func (r *Relay) enter(ctx context.Context, hop route.Hop) bool {
 	return r.slots.enter(ctx, hop, r.PerRoute)
 }
 
-// places bound how many attempts are made at a time. One that waits for a slot at a busy hop stands aside, and leaves its place to mail for other hops: the
-// mail of a thousand domains can be waiting for one smarthost.
+// places bound how many attempts are made at a time. One that waits for a slot at a busy hop, or for a server that says nothing, stands aside, and leaves its
+// place to mail for other hops: the mail of a thousand domains can be waiting for one smarthost.
 type places struct {
 	mu     sync.Mutex
 	limit  int
@@ -39,7 +45,14 @@ func (p *places) free() int {
 	if len(p.coming) > 0 {
 		return 0
 	}
-	return min(p.limit-p.taken, maxAside-p.aside)
+	return p.limit - p.taken
+}
+
+// full reports whether no more may stand aside.
+func (p *places) full() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.aside >= maxAside
 }
 
 // take takes a place for a new attempt. It can be one too many.
@@ -64,6 +77,14 @@ func (p *places) stepAside() {
 	p.taken--
 	p.aside++
 	p.pass()
+}
+
+// comeBackAtOnce takes a place again. It can be one too many.
+func (p *places) comeBackAtOnce() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.aside--
+	p.taken++
 }
 
 // comeBack waits for a place again, but not longer than ctx: who is told to end needs none to do it.

@@ -22,10 +22,11 @@ const (
 // conn is a connection to a next hop.
 type conn struct {
 	*smtpclient.Conn
-	host   string
-	policy string
-	made   time.Time
-	idle   *time.Timer
+	patient *patientConn
+	host    string
+	policy  string
+	made    time.Time
+	idle    *time.Timer
 }
 
 // spent reports whether the connection has had as many messages as it is good for (RFC 9422 §4.1).

@@ -10,7 +10,7 @@
 // # Reading on
 //
 // relay.go has the settings. runner.go leases and starts attempts. attempt.go walks the hops of an item, connect.go makes connections and pool.go
-// keeps them, slots.go bounds how many there are, dead.go remembers hops that are silent, and hops.go tells all that to people. send.go sends over
+// keeps them, slots.go bounds how many there are, places.go and patience.go keep those that wait out of the way, dead.go remembers hops that are silent, and hops.go tells all that to people. send.go sends over
 // connections, http.go posts to programs on the web, and sort.go sorts what the next hop said. settle.go writes down what became of it, schedule.go says when to try again, and
 // report.go tells the sender.
 package relay
@@ -52,15 +52,15 @@ type Relay struct {
 	TLS   *tlspolicy.Policies
 	Level tlspolicy.Level
 
-	// Auth returns how to log in at a hop, nil for not at all. Its passwords are shown in TLS only, unless it says otherwise; and unless
-	// it does, a hop whose level is opportunistic has to prove its name as with verified. Nil: nowhere.
+	// Auth returns how to log in at a hop, nil for not at all; a hop with a user is then not tried, and its mail waits. Its passwords are shown in TLS
+	// only, unless it says otherwise; and unless it does, a hop whose level is opportunistic has to prove its name as with verified. Nil: nowhere.
 	Auth func(route.Hop) *smtpclient.Auth
 
 	// Forward reports whether a hop is a server of ours that is to be told, by XFORWARD, where a message came from. Nil: none is.
 	Forward func(route.Hop) bool
 
-	// Webhook says how to post to a next hop that begins with http:// or https://. Nil, or returning nil: without further header fields, and without a
-	// signature. Such hops don't mix with others in an item.
+	// Webhook says how to post to a next hop that begins with http:// or https://. If it returns nil nothing is posted, and the mail waits. Nil: without
+	// further header fields, and without a signature. Such hops don't mix with others in an item.
 	Webhook func(url string) *webhook.Hook
 
 	// Timeouts and Limits are for the next hops. Zero: as RFC 5321 §4.5.3.2 has them.
@@ -68,7 +68,7 @@ type Relay struct {
 	Limits   smtpclient.Limits
 
 	// Concurrency is how many attempts are made at a time, PerRoute how many of them, and so how many connections, to one
-	// destination. Zero: 100 and 10.
+	// destination. Those that wait, for their turn at a busy hop or for an answer that is slow to come, are not among the former. Zero: 100 and 10.
 	Concurrency int
 	PerRoute    int
 
@@ -78,7 +78,7 @@ type Relay struct {
 	// StopTime is how long attempts may go on once Run is told to end. Zero: 10 minutes. What is cut off is tried again by whoever runs next.
 	StopTime time.Duration
 
-	// BeforeAttempt may hold an item back before each attempt. Nil: none is.
+	// BeforeAttempt may hold an item back before each attempt. It is asked again if too many others wait for the hop, and there is no attempt. Nil: none is.
 	BeforeAttempt func(*spool.Item) Decision
 
 	// OnFailure may overrule what becomes of a recipient that the next hop has not accepted. If it panics the recipient is tried again. Nil:
@@ -191,6 +191,7 @@ func (r *Relay) prepare() {
 			r.StopTime = defaultStopTime
 		}
 		r.places.set(r.Concurrency)
+		r.slots.wake = r.wake
 		r.freed = make(chan struct{}, 1)
 		r.cut = make(chan struct{})
 		r.Schedule = r.Schedule.resolve()
@@ -224,7 +225,8 @@ func (r *Relay) CutOff() {
 	r.cutOnce.Do(func() { close(r.cut) })
 }
 
-// Active returns how many attempts are being made; those that wait for their turn at a busy hop are not among them. Any goroutine may call it.
+// Active returns how many attempts are being made; those that wait, for their turn at a busy hop or for an answer that is slow to come, are not among them. Any
+// goroutine may call it.
 func (r *Relay) Active() int {
 	taken, _ := r.places.inUse()
 	return taken

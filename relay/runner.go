@@ -65,7 +65,7 @@ func (r *Relay) lease(ctx context.Context) ([]*spool.Item, error) {
 	if free <= 0 {
 		return nil, nil
 	}
-	return r.Spool.Lease(ctx, spool.LeaseOptions{Max: free, TTL: leaseTime, PerRoute: r.PerRoute})
+	return r.Spool.Lease(ctx, spool.LeaseOptions{Max: free, TTL: leaseTime, PerRoute: r.PerRoute, Exclude: r.slots.exclude()})
 }
 
 // wait returns when there may be something to do: the spool has something new, an attempt is over, or an item becomes due.

@@ -3,6 +3,8 @@ package relay
 import (
 	"context"
 	"errors"
+	"os"
+	"slices"
 
 	"github.com/caddy-esmtp/esmtp"
 	"github.com/caddy-esmtp/esmtp/relay/route"
@@ -11,12 +13,23 @@ import (
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
+// login is how to log in at a hop; nil: not at all.
+func (r *Relay) login(hop route.Hop) *smtpclient.Auth {
+	if r.Auth == nil {
+		return nil
+	}
+	return r.Auth(hop)
+}
+
+// replyNoLogin is for a hop whose user has no password any more: without it the server would refuse for good what only somebody of ours can put right.
+var replyNoLogin = esmtp.Deny(451, 4, 3, 5, "the login for the next host is not in the configuration now")
+
 // least is the least protection of a hop, where we log in more than elsewhere. Nobody is in between us and a socket.
 func (r *Relay) least(hop route.Hop, level tlspolicy.Level) tlspolicy.Level {
-	if r.Auth == nil || hop.Path != "" {
+	if hop.Path != "" {
 		return level
 	}
-	if auth := r.Auth(hop); auth == nil || auth.AllowInsecure {
+	if auth := r.login(hop); auth == nil || auth.AllowInsecure {
 		return level
 	}
 	return level.ForPassword()
@@ -36,6 +49,7 @@ func (a *attempt) waivesTLS() bool {
 // send sends the message to those that are undecided, over a connection: in several transactions if the server takes fewer recipients in one. It reports whether the pool
 // has the connection again.
 func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool) {
+	conn.patient.hold(true)
 	for more := true; more; {
 		before := a.remaining()
 		if err := a.transact(ctx, key.hop, conn); err != nil {
@@ -49,6 +63,7 @@ func (a *attempt) send(ctx context.Context, key poolKey, conn *conn) (kept bool)
 		conn.Close()
 		return false
 	}
+	conn.patient.hold(false)
 	a.r.pool.give(key, conn)
 	return true
 }
@@ -63,6 +78,9 @@ func (a *attempt) transact(ctx context.Context, hop route.Hop, conn *conn) error
 	watched := &reader{ReadSeekCloser: body}
 	m := a.message(hop, watched, conn.Limit("RCPTMAX"))
 	result, _ := conn.Send(ctx, m) // its error is that of a recipient
+	if a.silent = timedOut(result); !a.silent {
+		a.r.slots.hear(hop)
+	}
 	a.last.Host = conn.host
 	if state := conn.TLS(); state != nil {
 		a.last.TLS = tlsVersion(state.Version)
@@ -73,6 +91,13 @@ func (a *attempt) transact(ctx context.Context, hop route.Hop, conn *conn) error
 	}
 	a.sort(conn, result)
 	return nil
+}
+
+// timedOut reports whether a reply was waited for in vain.
+func timedOut(result *smtpclient.Result) bool {
+	return slices.ContainsFunc(result.Recipients, func(o smtpclient.Outcome) bool {
+		return o.Err != nil && errors.Is(o.Err, os.ErrDeadlineExceeded)
+	})
 }
 
 // message is what is to be sent to those that are undecided: to the first few, if there is a limit.

@@ -76,16 +76,16 @@ func (r *Router) exchanges(ctx context.Context, domain string) ([]exchange, erro
 }
 
 // lookUp finds the addresses of all hosts at once.
-func (r *Router) lookUp(ctx context.Context, list []exchange, public bool) {
+func (r *Router) lookUp(ctx context.Context, list []exchange, hop Hop) {
 	var wg sync.WaitGroup
 	for i := range list {
-		wg.Go(func() { r.addresses(ctx, &list[i], public) })
+		wg.Go(func() { r.addresses(ctx, &list[i], hop) })
 	}
 	wg.Wait()
 }
 
 // addresses finds the addresses of one host. What the DNS has of one family is good enough if the other can't be had.
-func (r *Router) addresses(ctx context.Context, x *exchange, public bool) {
+func (r *Router) addresses(ctx context.Context, x *exchange, hop Hop) {
 	var v4, v6 resolver.Answer
 	var err4, err6 error
 	var wg sync.WaitGroup
@@ -109,7 +109,8 @@ func (r *Router) addresses(ctx context.Context, x *exchange, public bool) {
 		}
 	}
 	all := slices.Concat(v4.Addrs, v6.Addrs)
-	x.own = r.Own != nil && slices.ContainsFunc(all, r.Own)
+	x.own = r.Own != nil && slices.ContainsFunc(all, func(a netip.Addr) bool { return r.Own(netip.AddrPortFrom(a, hop.Port)) })
+	public := hop.MX && !r.AllowPrivate
 	usable := func(addrs []netip.Addr) []netip.Addr {
 		return slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return public && !resolver.IsPublic(a) })
 	}

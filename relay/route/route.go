@@ -51,8 +51,9 @@ type Router struct {
 	// (RFC 5321 §5.1).
 	Hostnames []string
 
-	// Own reports whether an address is our own, for MX records that have other names for us. Nil: none is known.
-	Own func(netip.Addr) bool
+	// Own reports whether who connects to an address comes to us, for MX records that have other names for us. It is not asked about hosts that
+	// the operator has chosen. Nil: none is known.
+	Own func(netip.AddrPort) bool
 
 	// Family says which addresses to use.
 	Family Family
@@ -122,7 +123,7 @@ func (r *Router) Hosts(ctx context.Context, hop Hop) ([]Host, error) {
 			return nil, err
 		}
 	}
-	r.lookUp(ctx, list, hop.MX && !r.AllowPrivate)
+	r.lookUp(ctx, list, hop)
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("route: %s: %w", hop, context.Cause(ctx))
 	}
@@ -147,7 +148,7 @@ func (r *Router) Hosts(ctx context.Context, hop Hop) ([]Host, error) {
 // address is the host of a hop that is an address.
 func (r *Router) address(hop Hop, addr netip.Addr) ([]Host, error) {
 	if hop.Untrusted {
-		if r.Own != nil && r.Own(addr) {
+		if r.Own != nil && r.Own(netip.AddrPortFrom(addr, hop.Port)) {
 			return nil, fmt.Errorf("route: %s is our own: %w", addr, errLoop)
 		}
 		if !r.AllowPrivate && !resolver.IsPublic(addr) {

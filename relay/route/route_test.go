@@ -67,8 +67,8 @@ func manyMX() resolver.Answer {
 }
 
 func router() *Router {
-	own := netip.MustParseAddr("192.0.2.99")
-	return &Router{Resolver: zone, Hostnames: []string{"us.test."}, Own: func(a netip.Addr) bool { return a == own }}
+	own := netip.MustParseAddrPort("192.0.2.99:25")
+	return &Router{Resolver: zone, Hostnames: []string{"us.test."}, Own: func(a netip.AddrPort) bool { return a == own }}
 }
 
 // show writes hosts as "name addr addr, name addr".
@@ -200,15 +200,16 @@ func TestFamilies(t *testing.T) {
 
 func TestAConfiguredHopIsWhatItIs(t *testing.T) {
 	for text, want := range map[string]string{
-		"mx2.example:587":      "mx2.example [2001:db8::2]:587 192.0.2.2:587",
-		"two.example":          "550 5.4.4", // its MX records are not asked for
-		"inside.example":       "6",         // addresses that are private are fine
-		"127.0.0.1:2525":       "127.0.0.1 127.0.0.1:2525",
-		"mx://two.example":     "mx1.example 192.0.2.1:25, mx2.example [2001:db8::2]:25 192.0.2.2:25",
-		"mx://private.example": "550 5.4.4",
-		"lmtp+unix:///run/x":   "",
-		"us.test":              "us.test 192.0.2.99:25",
-		"servfail.example":     "451 4.4.3",
+		"mx2.example:587":           "mx2.example [2001:db8::2]:587 192.0.2.2:587",
+		"two.example":               "550 5.4.4", // its MX records are not asked for
+		"inside.example":            "6",         // addresses that are private are fine
+		"127.0.0.1:2525":            "127.0.0.1 127.0.0.1:2525",
+		"mx://two.example":          "mx1.example 192.0.2.1:25, mx2.example [2001:db8::2]:25 192.0.2.2:25",
+		"mx://private.example":      "550 5.4.4",
+		"lmtp+unix:///run/x":        "",
+		"us.test":                   "us.test 192.0.2.99:25",
+		"mx://only-us.example:2525": "other-name.example 192.0.2.99:2525", // at another port it is not us
+		"servfail.example":          "451 4.4.3",
 	} {
 		hop, err := ParseHop(text)
 		if err != nil {
