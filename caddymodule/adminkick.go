@@ -132,10 +132,9 @@ func (k kickOrder) do(s *esmtp.Session, srv liveServer) error {
 	return s.Kick(r)
 }
 
-// kickedView tells which sessions will end, and which not because too many messages wait for them.
+// kickedView tells which sessions will end.
 type kickedView struct {
 	Kicked []string `json:"kicked"`
-	Busy   []string `json:"busy,omitempty"`
 }
 
 // kickSession is DELETE /esmtp/sessions/{id}.
@@ -175,15 +174,8 @@ func kickSessions(w http.ResponseWriter, _ *http.Request, query url.Values) erro
 	}
 	view := kickedView{Kicked: []string{}}
 	for _, info := range list {
-		s := info.server.engine.Session(info.ID)
-		if s == nil {
-			continue
-		}
-		switch err := kick.do(s, info.server); {
-		case err == nil:
+		if s := info.server.engine.Session(info.ID); s != nil && kick.do(s, info.server) == nil {
 			view.Kicked = append(view.Kicked, info.ID)
-		case errors.Is(err, esmtp.ErrMailboxFull):
-			view.Busy = append(view.Busy, info.ID)
 		}
 	}
 	return writeJSON(w, http.StatusAccepted, view)
