@@ -240,12 +240,11 @@ func (srv *Server) accept(conn net.Conn) {
 	srv.mu.Lock()
 	full := over(len(srv.sessions), srv.cfg.limits.Connections+refusals)
 	srv.mu.Unlock()
-	s := newSession(srv, conn)
 	if full && srv.cfg.limits.Connections > 0 {
-		s.limited(LimitConnections)
-		conn.Close()
+		srv.drop(conn)
 		return
 	}
+	s := newSession(srv, conn)
 	if !srv.admit(s) {
 		conn.Close()
 		return

@@ -36,6 +36,8 @@ func combine(observers ...esmtp.Observer) (all esmtp.Observer) {
 	for _, o := range observers {
 		all = esmtp.Observer{
 			Connected:     both1(all.Connected, o.Connected),
+			Refused:       both2(all.Refused, o.Refused),
+			Dropped:       both1(all.Dropped, o.Dropped),
 			Replied:       both4(all.Replied, o.Replied),
 			Secured:       both3(all.Secured, o.Secured),
 			Authenticated: both4(all.Authenticated, o.Authenticated),
