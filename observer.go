@@ -8,15 +8,15 @@ import (
 	"time"
 )
 
-// Observer is told what happens on a server: for metrics, events, and whoever looks on. A field that is nil costs nothing. All are called on
-// the session's goroutine, with no lock held, and must return soon: the client waits. A panic in one is logged.
+// Observer is told what happens on a server: for metrics, events, and whoever looks on. A field that is nil costs nothing. All but Dropped are
+// called on the session's goroutine, with no lock held, and must return soon: the client waits. A panic in one is logged.
 type Observer struct {
 	// Connected is told of a connection that was accepted, before it is greeted or refused.
 	Connected func(s *Session)
 
-	// Refused is told of a connection that was not greeted with 220, and why: [ErrRefused] if CONNECT said no, [ErrTooMany], [ErrEarlyTalker]. Of a
-	// client that left, or that failed in the handshake, it is not told.
-	Refused func(s *Session, why error)
+	// Refused is told of a connection that was not greeted with 220, and why: [ErrRefused] if CONNECT said no, by r, [ErrTooMany], [ErrEarlyTalker]. Of
+	// a client that left, or that failed in the handshake, it is not told.
+	Refused func(s *Session, r Reply, why error)
 
 	// Dropped is told of a connection that was closed without a word, because the server is far over Limits.Connections. It never becomes a session, and
 	// nothing else is told of it. The address is nil if asking for it could block, as behind a PROXY protocol listener. It is called by
@@ -94,9 +94,9 @@ func (s *Session) connected() {
 }
 
 // turnedAway tells of a connection that was not greeted.
-func (s *Session) turnedAway(why error) {
+func (s *Session) turnedAway(r Reply, why error) {
 	if s.srv.cfg.observer.Refused != nil {
-		s.guard("Observer.Refused", func() { s.srv.cfg.observer.Refused(s, why) })
+		s.guard("Observer.Refused", func() { s.srv.cfg.observer.Refused(s, r, why) })
 	}
 }
 
@@ -163,7 +163,7 @@ func (s *Session) messageDone(r Reply, times MessageTimes) {
 // ended tells of the end. Who was not greeted, and why, it tells first: now that the connection is closed, no client waits for what observers do.
 func (s *Session) ended() {
 	if !s.greeted && !s.refused && (errors.Is(s.reason, ErrTooMany) || errors.Is(s.reason, ErrEarlyTalker)) {
-		s.turnedAway(s.reason)
+		s.turnedAway(Reply{}, s.reason)
 	}
 	if s.srv.cfg.observer.Ended != nil {
 		s.guard("Observer.Ended", func() { s.srv.cfg.observer.Ended(s, s.reason) })

@@ -23,7 +23,7 @@ import (
 func observe(h *heard) esmtp.Observer {
 	return esmtp.Observer{
 		Connected: func(s *esmtp.Session) { h.add("connected") },
-		Refused:   func(s *esmtp.Session, why error) { h.add(fmt.Sprintf("refused %v", why)) },
+		Refused:   func(s *esmtp.Session, r esmtp.Reply, why error) { h.add(fmt.Sprintf("refused %v %d", why, r.Code)) },
 		Replied: func(s *esmtp.Session, verb string, r esmtp.Reply, took time.Duration) {
 			h.add(fmt.Sprintf("%s %d", verb, r.Code))
 		},

@@ -15,7 +15,7 @@ import (
 
 // Refused is who got no 220, and nobody else: not who spoke too early later on, nor who left by himself.
 func TestObserverIsToldWhoIsNotGreeted(t *testing.T) {
-	const tooMany, tooEarly, byCONNECT = "refused esmtp: too many connections", "refused esmtp: client spoke too early", "refused esmtp: connection refused"
+	const tooMany, tooEarly, byCONNECT = "refused esmtp: too many connections 0", "refused esmtp: client spoke too early 0", "refused esmtp: connection refused 554"
 	slow := esmtp.Timeouts{Greeting: time.Second}
 	no := func(*esmtp.Session) esmtp.Handler { return &noConnect{} }
 	for name, test := range map[string]struct {

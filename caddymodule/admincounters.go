@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -78,10 +77,14 @@ func split(ok bool, successes, failures *atomic.Uint64) {
 	}
 }
 
-func (t *tally) ended(s *esmtp.Session, err error) {
-	if errors.Is(err, esmtp.ErrRefused) || errors.Is(err, esmtp.ErrTooMany) {
-		t.refused.Add(1)
-	}
+// dropped counts a connection that never becomes a session.
+func (t *tally) dropped() {
+	t.connections.Add(1)
+	t.refused.Add(1)
+	t.limits.add(string(esmtp.LimitConnections))
+}
+
+func (t *tally) ended(s *esmtp.Session) {
 	info := s.Info()
 	t.octetsIn.Add(uint64(info.OctetsIn))
 	t.octetsOut.Add(uint64(info.OctetsOut))

@@ -73,14 +73,14 @@ func (srv *server) replied(_ *esmtp.Session, verb string, r esmtp.Reply, took ti
 	}
 }
 
-func (srv *server) refused(_ *esmtp.Session, why error) {
+func (srv *server) refused(_ *esmtp.Session, _ esmtp.Reply, why error) {
 	srv.m.refused.WithLabelValues(srv.name, Reason(why)).Inc()
 }
 
 // dropped counts a connection that never becomes a session.
 func (srv *server) dropped(net.Addr) {
 	srv.connections.Inc()
-	srv.refused(nil, esmtp.ErrTooMany)
+	srv.refused(nil, esmtp.Reply{}, esmtp.ErrTooMany)
 	srv.limited(nil, esmtp.LimitConnections)
 }
 
