@@ -17,6 +17,8 @@ var processBegan = time.Now()
 
 // tally counts what happens on the servers of one name, whatever their config. It costs an atomic addition each.
 type tally struct {
+	clients esmtp.Clients // what each of them does goes on in a new config, and so its limits do
+
 	connections, refused         atomic.Uint64
 	commands, commandsRefused    atomic.Uint64
 	accepted, deferred, rejected atomic.Uint64 // messages

@@ -189,6 +189,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 			Limits:            srv.Limits.engine(),
 			Timeouts:          srv.Timeouts.engine(),
 			Rates:             srv.Rates.engine(),
+			Clients:           &tallyOf(srv.name).clients,
 			ForbidEarly:       srv.ForbidEarly,
 			TolerateParams:    srv.TolerateParams,
 			TrustXCLIENT:      trusted.xclient,
