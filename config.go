@@ -13,6 +13,7 @@ import (
 
 // config is what a Server's fields come to, defaults filled in.
 type config struct {
+	of         *Server
 	hostname   string
 	newHandler func(*Session) Handler
 	limits     Limits
@@ -44,6 +45,7 @@ type config struct {
 // newConfig fills in the defaults.
 func newConfig(srv *Server) config {
 	cfg := config{
+		of:         srv,
 		hostname:   srv.Hostname,
 		newHandler: srv.NewHandler,
 		limits:     srv.Limits.resolve(),

@@ -49,6 +49,9 @@ func (s *Session) greet() bool {
 	}
 	s.write(r, replyFormat{})
 	s.replied("CONNECT", r, 0)
+	if s.greeted = r.Code == 220; !s.greeted {
+		s.turnedAway(r, ErrRefused)
+	}
 	if s.leaving {
 		s.flush()
 	}

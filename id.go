@@ -35,6 +35,12 @@ func formatID(id uint64) string {
 	return string(b[:])
 }
 
+// IsSessionID reports whether a text can be the ID of a session, in any case.
+func IsSessionID(text string) bool {
+	_, ok := parseID(text)
+	return ok
+}
+
 // parseID reads what formatID wrote, in any case.
 func parseID(text string) (id uint64, ok bool) {
 	if len(text) != 13 {

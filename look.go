@@ -15,8 +15,11 @@ type SessionInfo struct {
 	State      SessionState // what it is doing
 	Messages   int          // accepted so far
 
+	Settings *Server // whose settings it has: those that Select chose, once it has
+
 	HELO       string // as the client gave it
 	ESMTP      bool   // by EHLO
+	Protocol   string // as Session.Protocol has it
 	User       string // who logged in; "": nobody has
 	Mechanism  string // by which
 	Secure     bool   // in TLS
@@ -114,7 +117,8 @@ func (s *Session) info() SessionInfo {
 	info := SessionInfo{
 		ID: s.ID(), RemoteAddr: s.remote, PeerAddr: s.PeerAddr(), LocalAddr: s.local, Started: s.started,
 		State: SessionState(s.state.Load()), Messages: s.Messages(),
-		HELO: s.helo, ESMTP: s.esmtp, User: s.user, Mechanism: s.authMechanism, Secure: s.secure, TLSVersion: s.tlsVersion, Outlived: s.srv.closing,
+		Settings: s.cfg.of, HELO: s.helo, ESMTP: s.esmtp, Protocol: s.Protocol(), User: s.user, Mechanism: s.authMechanism,
+		Secure: s.secure, TLSVersion: s.tlsVersion, Outlived: s.srv.closing,
 		OctetsIn: s.in.total.Load(), OctetsOut: s.octetsOut.Load(),
 	}
 	if tx := s.tx; tx != nil {

@@ -1,12 +1,27 @@
 package esmtp
 
-import "time"
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"runtime/debug"
+	"time"
+)
 
-// Observer is told what happens on a server: for metrics, events, and whoever looks on. A field that is nil costs nothing. All are called on
-// the session's goroutine, with no lock held, and must return soon: the client waits. A panic in one is logged.
+// Observer is told what happens on a server: for metrics, events, and whoever looks on. A field that is nil costs nothing. All but Dropped are
+// called on the session's goroutine, with no lock held, and must return soon: the client waits. A panic in one is logged.
 type Observer struct {
 	// Connected is told of a connection that was accepted, before it is greeted or refused.
 	Connected func(s *Session)
+
+	// Refused is told of a connection that was not greeted with 220, and why: [ErrRefused] if CONNECT said no, by r, [ErrTooMany], [ErrEarlyTalker]. Of
+	// a client that left, or that failed in the handshake, it is not told.
+	Refused func(s *Session, r Reply, why error)
+
+	// Dropped is told of a connection that was closed without a word, because the server is far over Limits.Connections. It never becomes a session, and
+	// nothing else is told of it. The address is nil if asking for it could block, as behind a PROXY protocol listener. It is called by
+	// the goroutine that accepts: while it works nobody gets in.
+	Dropped func(remote net.Addr)
 
 	// Replied is told of each command that was answered: its verb in upper case, "" for one that is not known here, "CONNECT" for the greeting and "EOM"
 	// for the end of a message; the reply, of several the one for all; and how long we took for it.
@@ -22,7 +37,7 @@ type Observer struct {
 	// Message is told of each message that came whole: r is the reply for all recipients, and the transaction is s.Transaction.
 	Message func(s *Session, r Reply, times MessageTimes)
 
-	// Limited is told of each limit that was hit.
+	// Limited is told of each limit that a session hit.
 	Limited func(s *Session, limit Limit)
 
 	// Failed is told what [Handler].Failed is told, before it.
@@ -78,6 +93,40 @@ func (s *Session) connected() {
 	}
 }
 
+// turnedAway tells of a connection that was not greeted.
+func (s *Session) turnedAway(r Reply, why error) {
+	if s.srv.cfg.observer.Refused != nil {
+		s.guard("Observer.Refused", func() { s.srv.cfg.observer.Refused(s, r, why) })
+	}
+}
+
+// drop closes a connection that is one too many by far.
+func (srv *Server) drop(conn net.Conn) {
+	remote := socketAddr(conn)
+	conn.Close()
+	if srv.cfg.observer.Dropped == nil {
+		return
+	}
+	defer func() {
+		if p := recover(); p != nil {
+			srv.cfg.log.Error("panic in a handler", "verb", "Observer.Dropped", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	srv.cfg.observer.Dropped(remote)
+}
+
+// socketAddr is the client's address if that of the socket is it, else nil: a listener that stands between may have to wait for a proxy to tell it.
+func socketAddr(conn net.Conn) net.Addr {
+	if secure, ok := conn.(*tls.Conn); ok {
+		conn = secure.NetConn()
+	}
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return conn.RemoteAddr()
+	}
+	return nil
+}
+
 // begin notes when a command began, if anybody wants to know.
 func (s *Session) begin(v verb) {
 	s.verb, s.atBoundary = v, false
@@ -111,7 +160,11 @@ func (s *Session) messageDone(r Reply, times MessageTimes) {
 	}
 }
 
+// ended tells of the end. Who was not greeted, and why, it tells first: now that the connection is closed, no client waits for what observers do.
 func (s *Session) ended() {
+	if !s.greeted && !s.refused && (errors.Is(s.reason, ErrTooMany) || errors.Is(s.reason, ErrEarlyTalker)) {
+		s.turnedAway(Reply{}, s.reason)
+	}
 	if s.srv.cfg.observer.Ended != nil {
 		s.guard("Observer.Ended", func() { s.srv.cfg.observer.Ended(s, s.reason) })
 	}

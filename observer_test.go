@@ -23,6 +23,7 @@ import (
 func observe(h *heard) esmtp.Observer {
 	return esmtp.Observer{
 		Connected: func(s *esmtp.Session) { h.add("connected") },
+		Refused:   func(s *esmtp.Session, r esmtp.Reply, why error) { h.add(fmt.Sprintf("refused %v %d", why, r.Code)) },
 		Replied: func(s *esmtp.Session, verb string, r esmtp.Reply, took time.Duration) {
 			h.add(fmt.Sprintf("%s %d", verb, r.Code))
 		},
@@ -116,6 +117,9 @@ func TestSelectLeavesTheConnectionToItsServer(t *testing.T) {
 	shutdown(t, srv)
 	if got, want := outer.String(), "[connected CONNECT 220 EHLO 250 STARTTLS 220 EHLO 250 XCLIENT 220 QUIT 221 ended <nil>"; !strings.HasPrefix(got, want) {
 		t.Errorf("got %s, want %s", got, want)
+	}
+	if got := outer.String(); strings.Contains(got, "refused") {
+		t.Errorf("a connection that was greeted is called refused: %s", got)
 	}
 	if got := inner.String(); got != "[]" {
 		t.Errorf("the other observer was told %s", got)

@@ -1,8 +1,11 @@
 package esmtp
 
-import "errors"
+import (
+	"errors"
+	"slices"
+)
 
-// maxPosted is how many messages can wait for a session.
+// maxPosted is how many messages can wait for a session, beside its own: one Outlived, one kick.
 const maxPosted = 64
 
 // Outlived is the message that [Handler].Posted gets when the session has outlived the configuration of its server: [Server.Drain]
@@ -22,28 +25,41 @@ func (s *Session) Post(message any) error { return s.post(message, maxPosted) }
 
 // post hands over a message if fewer than most wait already.
 func (s *Session) post(message any, most int) error {
+	if err := s.put(message, most); err != nil {
+		return err
+	}
+	s.wake()
+	return nil
+}
+
+// put puts a message into the mailbox. A second kick is not needed there: so one finds room whatever waits.
+func (s *Session) put(message any, most int) error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch {
 	case s.over:
-		s.mu.Unlock()
 		return ErrSessionOver
+	case isKick(message) && slices.ContainsFunc(s.posted, isKick):
+		return nil
 	case len(s.posted) >= most:
-		s.mu.Unlock()
 		return ErrMailboxFull
 	}
 	s.posted = append(s.posted, message)
 	s.hasPosted.Store(true)
-	s.mu.Unlock()
-	s.wake()
 	return nil
 }
 
 // kick is the message that ends a session.
 type kick struct{ reply Reply }
 
-// Kick ends the session with a reply, which should be a 421, between two commands: never inside a message. Any goroutine may call it. The error is
-// as Post's.
-func (s *Session) Kick(r Reply) error { return s.Post(kick{r.Hangup()}) }
+func isKick(message any) bool {
+	_, yes := message.(kick)
+	return yes
+}
+
+// Kick ends the session with a reply, which should be a 421, between two commands: never inside a message. It comes after what was posted before, however
+// much that is; of several kicks the first one counts. Any goroutine may call it. The error is [ErrSessionOver] or nil.
+func (s *Session) Kick(r Reply) error { return s.post(kick{r.Hangup()}, maxPosted+2) }
 
 // Abort closes the connection at once and without a word, within a message too, which is lost; [Handler].Closed gets [ErrServerClosed]. A method that
 // is at work is not interrupted, but its [Session.Context] ends. It is for clients that a Kick doesn't reach. Any goroutine may call it.

@@ -184,6 +184,26 @@ func TestOutlivedComesThoughTheMailboxIsFull(t *testing.T) {
 	}
 }
 
+// A session can be ended however much was posted to it, and whatever waits besides; of two kicks the first one counts.
+func TestKickComesThoughTheMailboxIsFull(t *testing.T) {
+	kick := func(s *esmtp.Session) {
+		for s.Post("x") == nil {
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		s.Server().Drain(ctx)
+		for _, text := range []string{"be gone", "too late"} {
+			if err := s.Kick(esmtp.Deny(421, 4, 3, 2, text)); err != nil {
+				panic(err)
+			}
+		}
+	}
+	got := posting(t, hearer{}, opening+"C: DATA\nS: 354 *", kick, "C: .\nS: 250 *\nS: 421 4.3.2 be gone\nclose")
+	if want := "[" + strings.Repeat("x ", 64) + "{} closed: esmtp: handler hung up]"; got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestPostIsBounded(t *testing.T) {
 	srv := new(esmtp.Server)
 	var session *esmtp.Session

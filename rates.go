@@ -100,5 +100,5 @@ func (s *Session) countRate(e event, limit, n int) int {
 	if limit <= 0 || !s.prefix.IsValid() {
 		return limit
 	}
-	return s.srv.rates.add(s.prefix, e, n, time.Now())
+	return s.srv.clients.rates.add(s.prefix, e, n, time.Now())
 }

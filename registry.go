@@ -37,9 +37,8 @@ func (srv *Server) count(s *Session) bool {
 	if !prefix.IsValid() || prefix.Addr().IsLoopback() || s.trusts(s.cfg.trustXCLIENT) {
 		return true
 	}
-	srv.perAddr[prefix]++
 	s.prefix = prefix
-	s.peers = srv.perAddr[prefix]
+	s.peers = srv.clients.join(prefix)
 	return !over(s.peers, srv.cfg.limits.ConnectionsPerAddress)
 }
 
@@ -69,9 +68,7 @@ func (srv *Server) dismiss(s *Session) {
 // discount takes back what count did. It is called with the lock held.
 func (srv *Server) discount(s *Session) {
 	if s.prefix.IsValid() {
-		if srv.perAddr[s.prefix]--; srv.perAddr[s.prefix] == 0 {
-			delete(srv.perAddr, s.prefix)
-		}
+		srv.clients.leave(s.prefix)
 	}
 	s.prefix, s.peers = netip.Prefix{}, 0
 }

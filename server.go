@@ -72,6 +72,10 @@ type Server struct {
 	// AllowNoHELO accepts MAIL without a HELO or EHLO before it. Default: 503 (RFC 5321 §4.1.4).
 	AllowNoHELO bool
 
+	// Clients counts what clients do, for Limits.ConnectionsPerAddress and Rates: servers that have the same one count together. Default: one of
+	// this server's own.
+	Clients *Clients
+
 	// TolerateParams names parameters of MAIL and RCPT, such as XOORG, that are accepted though nobody here knows them, and not
 	// offered. Handlers see them with [Path.Param]. Default: 555 for every parameter whose extension was not offered (RFC 5321
 	// §4.1.1.11). A parameter that this package knows can't be named: it would be accepted, and not honoured.
@@ -86,7 +90,7 @@ type Server struct {
 
 	// Select, if set, chooses whose settings a session has, before its handler is made: nil, or the same Server, for this one's. It sees the addresses and, if
 	// the connection is in TLS from the start, the state of that. Of the chosen Server all settings count but the limits and rates of connections
-	// and handshakes, the Observer, and its own Select; it need not serve itself, and the session counts as this one's. It is called on the
+	// and handshakes, Clients, the Observer, and its own Select; it need not serve itself, and the session counts as this one's. It is called on the
 	// session's goroutine, once.
 	Select func(s *Session) *Server
 
@@ -107,11 +111,10 @@ type Server struct {
 	draining atomic.Bool
 	ending   chan struct{} // closed when draining begins
 	stressed atomic.Bool   // near the limit of connections
-	rates    rateTable
-	mu       sync.Mutex // guards what follows; no code of a handler runs under it
-	closing  bool       // no new sessions
+	clients  *Clients      // nil before start
+	mu       sync.Mutex    // guards what follows; no code of a handler runs under it
+	closing  bool          // no new sessions
 	sessions map[*Session]struct{}
-	perAddr  map[netip.Prefix]int
 	listen   map[net.Listener]struct{}
 	idle     chan struct{} // closed when the last session ends while closing
 }
@@ -140,7 +143,10 @@ func (srv *Server) start() error {
 		srv.cfg = newConfig(srv)
 		srv.mu.Lock() // who looks on, may do so before it has started
 		srv.sessions = make(map[*Session]struct{})
-		srv.perAddr = make(map[netip.Prefix]int)
+		srv.clients = srv.Clients
+		if srv.clients == nil {
+			srv.clients = new(Clients)
+		}
 		srv.listen = make(map[net.Listener]struct{})
 		srv.idle = make(chan struct{})
 		srv.ending = make(chan struct{})
@@ -240,12 +246,11 @@ func (srv *Server) accept(conn net.Conn) {
 	srv.mu.Lock()
 	full := over(len(srv.sessions), srv.cfg.limits.Connections+refusals)
 	srv.mu.Unlock()
-	s := newSession(srv, conn)
 	if full && srv.cfg.limits.Connections > 0 {
-		s.limited(LimitConnections)
-		conn.Close()
+		srv.drop(conn)
 		return
 	}
+	s := newSession(srv, conn)
 	if !srv.admit(s) {
 		conn.Close()
 		return

@@ -27,7 +27,7 @@ type Session struct {
 	number  int // sessions of the server when this one began
 	peers   int // of which from this address
 
-	mu        sync.Mutex // others look on: what they see changes under it, at the hands of this goroutine alone
+	mu        sync.Mutex // others look on: what they see, cfg too, changes under it, at the hands of this goroutine alone
 	over      bool       // nothing can be posted any more
 	posted    []any      // messages that wait for Posted
 	hasPosted atomic.Bool
@@ -60,6 +60,7 @@ type Session struct {
 	enhanced     bool // write enhanced status codes
 	secure       bool // in TLS
 	tlsVersion   uint16
+	greeted      bool // with 220
 	refused      bool // CONNECT said no: only QUIT is left
 	leaving      bool // close after this reply
 	hijacked     bool
@@ -118,7 +119,9 @@ func newSession(srv *Server, conn net.Conn) *Session {
 
 // configure takes over the settings.
 func (s *Session) configure(cfg *config) {
+	s.mu.Lock()
 	s.cfg = cfg
+	s.mu.Unlock()
 	s.maxSize, s.maxRcpts, s.maxMails = cfg.limits.MessageBytes, cfg.limits.Recipients, cfg.limits.Messages
 	s.log = nil
 	s.watchTranscript()
@@ -135,6 +138,9 @@ func (s *Session) ID() string { return formatID(s.id) }
 
 // Server returns the server of this session. Any goroutine may call it.
 func (s *Session) Server() *Server { return s.srv }
+
+// Settings returns the Server whose settings this session has: the one that [Server].Select chose, else that of the session.
+func (s *Session) Settings() *Server { return s.cfg.of }
 
 // Handler returns the outermost handler of this session. A method that has another verb to call, calls it there.
 func (s *Session) Handler() Handler { return s.h }

@@ -10,7 +10,7 @@ import (
 // Usage is how much of its limits a server uses now.
 type Usage struct {
 	Sessions int           // of Limits.Connections
-	Clients  []ClientUsage // the busiest first
+	Clients  []ClientUsage // the busiest first; of all servers that have the same Clients
 }
 
 // ClientUsage is what one client uses: an IPv4 address or an IPv6 /64, unless [Limits] say otherwise. Loopback addresses and Unix sockets
@@ -32,17 +32,21 @@ func (srv *Server) InForce() (Limits, Timeouts, Rates) {
 	return srv.Limits.resolve(), srv.Timeouts.resolve(), srv.Rates.resolve()
 }
 
-// Usage returns how much of its limits the server uses, with as many of the busiest clients. Any goroutine may call it.
-func (srv *Server) Usage(clients int) Usage {
-	by := srv.rates.usage(time.Now())
+// Usage returns how much of its limits the server uses, with the busiest clients, not more than most. Any goroutine may call it.
+func (srv *Server) Usage(most int) Usage {
 	srv.mu.Lock()
 	u := Usage{Sessions: len(srv.sessions)}
-	for client, n := range srv.perAddr {
+	clients := srv.clients
+	srv.mu.Unlock()
+	if clients == nil {
+		return u // it has not started
+	}
+	by := clients.rates.usage(time.Now())
+	for client, n := range clients.sessionCounts() {
 		c := by[client]
 		c.Sessions = n
 		by[client] = c
 	}
-	srv.mu.Unlock()
 	for client, c := range by {
 		c.Client = client
 		if c.Sessions+c.rates() > 0 {
@@ -52,7 +56,7 @@ func (srv *Server) Usage(clients int) Usage {
 	slices.SortFunc(u.Clients, func(a, b ClientUsage) int {
 		return cmp.Or(cmp.Compare(b.Sessions, a.Sessions), cmp.Compare(b.rates(), a.rates()), a.Client.Addr().Compare(b.Client.Addr()))
 	})
-	u.Clients = u.Clients[:min(len(u.Clients), max(clients, 0))]
+	u.Clients = u.Clients[:min(len(u.Clients), max(most, 0))]
 	return u
 }
 

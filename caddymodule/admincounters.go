@@ -1,7 +1,6 @@
 package caddymodule
 
 import (
-	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -18,6 +17,8 @@ var processBegan = time.Now()
 
 // tally counts what happens on the servers of one name, whatever their config. It costs an atomic addition each.
 type tally struct {
+	clients esmtp.Clients // what each of them does goes on in a new config, and so its limits do
+
 	connections, refused         atomic.Uint64
 	commands, commandsRefused    atomic.Uint64
 	accepted, deferred, rejected atomic.Uint64 // messages
@@ -78,10 +79,14 @@ func split(ok bool, successes, failures *atomic.Uint64) {
 	}
 }
 
-func (t *tally) ended(s *esmtp.Session, err error) {
-	if errors.Is(err, esmtp.ErrRefused) || errors.Is(err, esmtp.ErrTooMany) {
-		t.refused.Add(1)
-	}
+// dropped counts a connection that never becomes a session.
+func (t *tally) dropped() {
+	t.connections.Add(1)
+	t.refused.Add(1)
+	t.limits.add(string(esmtp.LimitConnections))
+}
+
+func (t *tally) ended(s *esmtp.Session) {
 	info := s.Info()
 	t.octetsIn.Add(uint64(info.OctetsIn))
 	t.octetsOut.Add(uint64(info.OctetsOut))

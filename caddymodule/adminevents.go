@@ -9,12 +9,10 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"github.com/caddy-esmtp/esmtp"
 )
 
 // eventParams are the query parameters of GET /esmtp/events.
-var eventParams = []string{"server", "session", "remote", "type", "commands", "redact"}
+var eventParams = []string{"server", "route", "session", "remote", "type", "commands", "redact"}
 
 // eventTypes are what an event can be.
 var eventTypes = []string{"connected", "replied", "secured", "authenticated", "message", "failed", "limited", "ended"}
@@ -26,7 +24,7 @@ var heartbeat = 15 * time.Second
 const writeTime = 30 * time.Second
 
 // eventWishes chooses events.
-func eventWishes(query url.Values) (wants func(*esmtp.Session, *sessionEvent) bool, err error) {
+func eventWishes(query url.Values) (wants func(*sessionEvent) bool, err error) {
 	var network netip.Prefix
 	if query.Has("remote") {
 		if network, err = parseNetwork(query.Get("remote")); err != nil {
@@ -49,10 +47,13 @@ func eventWishes(query url.Values) (wants func(*esmtp.Session, *sessionEvent) bo
 	if commands {
 		types = append(types, "replied")
 	}
-	server, session := query.Get("server"), strings.ToLower(query.Get("session"))
-	return func(s *esmtp.Session, e *sessionEvent) bool {
-		return slices.Contains(types, e.Type) && (server == "" || e.Server == server) && (session == "" || e.Session == session) &&
-			isIn(s.RemoteAddr(), network)
+	session, err := sessionID(query, "session")
+	if err != nil {
+		return nil, err
+	}
+	return func(e *sessionEvent) bool {
+		return slices.Contains(types, e.Type) && says(query, "server", e.Server) && says(query, "route", e.Route) &&
+			(session == "" || session == e.Session) && isIn(e.addr, network)
 	}, nil
 }
 

@@ -186,7 +186,7 @@ func TestAdminStreamsShowThatTheyAreThere(t *testing.T) {
 // Who doesn't keep up loses events, and is told how many after those that were kept.
 func TestSlowWatchersLoseEventsAndAreToldHowMany(t *testing.T) {
 	var f feed
-	wants := func(_ *esmtp.Session, e *sessionEvent) bool { return e.Type == "wanted" }
+	wants := func(e *sessionEvent) bool { return e.Type == "wanted" }
 	sub, err := f.subscribe(wants)
 	if err != nil {
 		t.Fatal(err)
@@ -232,7 +232,7 @@ func TestNobodyWatchingCostsNothing(t *testing.T) {
 	var f feed
 	r := esmtp.OK("fine")
 	if n := testing.AllocsPerRun(100, func() {
-		f.tell("srv0", nil, "replied", func(e *sessionEvent) { e.replied("NOOP", r, time.Second) })
+		f.tell("replied", func(e *sessionEvent) { e.replied("NOOP", r, time.Second) })
 	}); n != 0 {
 		t.Errorf("it costs %v allocations", n)
 	}

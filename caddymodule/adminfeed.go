@@ -3,12 +3,14 @@ package caddymodule
 import (
 	"crypto/tls"
 	"errors"
+	"net"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/metrics"
 )
 
 // sessionEvent is something that happened in a session. Which fields it has depends on its type.
@@ -16,8 +18,9 @@ type sessionEvent struct {
 	Type        string    `json:"type"`
 	Time        time.Time `json:"time"`
 	Server      string    `json:"server"`
-	Session     string    `json:"session"`
-	Remote      string    `json:"remote"`
+	Route       string    `json:"route,omitempty"`
+	Session     string    `json:"session,omitempty"`
+	Remote      string    `json:"remote,omitempty"`
 	Local       string    `json:"local,omitempty"`
 	Verb        string    `json:"verb,omitempty"`
 	Code        int       `json:"code,omitempty"`
@@ -40,6 +43,15 @@ type sessionEvent struct {
 	Messages    int       `json:"messages,omitempty"`
 	OctetsIn    int64     `json:"octets_in,omitempty"`
 	OctetsOut   int64     `json:"octets_out,omitempty"`
+
+	addr net.Addr // as in Remote; nil: not known
+}
+
+// from fills in whose event it is.
+func (e *sessionEvent) from(addr net.Addr) {
+	if e.addr = addr; addr != nil {
+		e.Remote = addr.String()
+	}
 }
 
 // redacted returns the event without who mails whom. The text of replies can tell it too.
@@ -54,7 +66,7 @@ func (e sessionEvent) redacted() sessionEvent {
 
 // subscriber is somebody who watches the events. What it doesn't take in time is counted, and lost: sessions never wait for it.
 type subscriber struct {
-	wants func(*esmtp.Session, *sessionEvent) bool
+	wants func(*sessionEvent) bool
 
 	mu    sync.Mutex
 	queue []*sessionEvent
@@ -109,7 +121,7 @@ func (f *feed) list() []*subscriber {
 
 var errTooManyWatch = errors.New("too many watch already")
 
-func (f *feed) subscribe(wants func(*esmtp.Session, *sessionEvent) bool) (*subscriber, error) {
+func (f *feed) subscribe(wants func(*sessionEvent) bool) (*subscriber, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	list := f.list()
@@ -134,59 +146,85 @@ func (f *feed) unsubscribe(sub *subscriber) {
 }
 
 // tell makes an event, if somebody is there, and hands it over.
-func (f *feed) tell(server string, s *esmtp.Session, kind string, fill func(e *sessionEvent)) {
+func (f *feed) tell(kind string, fill func(e *sessionEvent)) {
 	list := f.subscribers.Load()
 	if list == nil {
 		return
 	}
-	e := &sessionEvent{Type: kind, Time: time.Now(), Server: server, Session: s.ID(), Remote: s.RemoteAddr().String()}
+	e := &sessionEvent{Type: kind, Time: time.Now()}
 	fill(e)
 	for _, sub := range *list {
-		if sub.wants(s, e) {
+		if sub.wants(e) {
 			sub.put(e)
 		}
 	}
 }
 
-// adminObserver counts and tells what happens on a server. Sessions may go on after its config has gone: it needs nothing of that.
-func adminObserver(name string) esmtp.Observer {
-	t := tallyOf(name)
+// watch tells what happens on a server.
+type watch struct{ server *Server }
+
+// tell tells of a session.
+func (w watch) tell(s *esmtp.Session, kind string, fill func(e *sessionEvent)) {
+	watched.tell(kind, func(e *sessionEvent) {
+		e.Server, e.Route, e.Session = w.server.name, w.server.routeOf(s.Settings()), s.ID()
+		e.from(s.RemoteAddr())
+		fill(e)
+	})
+}
+
+// dropped tells of a connection that never becomes a session, by the limit that it hit.
+func (w watch) dropped(remote net.Addr) {
+	watched.tell("limited", func(e *sessionEvent) {
+		e.Server, e.Limit = w.server.name, string(esmtp.LimitConnections)
+		e.from(remote)
+	})
+}
+
+// adminObserver counts and tells what happens on a server. Sessions may go on after its config has gone: it needs no module of that.
+func adminObserver(srv *Server) esmtp.Observer {
+	t, w := tallyOf(srv.name), watch{srv}
 	return esmtp.Observer{
 		Connected: func(s *esmtp.Session) {
 			t.connections.Add(1)
-			watched.tell(name, s, "connected", func(e *sessionEvent) { e.Local = s.LocalAddr().String() })
+			w.tell(s, "connected", func(e *sessionEvent) { e.Local = s.LocalAddr().String() })
+		},
+		Refused: func(*esmtp.Session, esmtp.Reply, error) { t.refused.Add(1) },
+		Dropped: func(remote net.Addr) {
+			t.dropped()
+			w.dropped(remote)
 		},
 		Replied: func(s *esmtp.Session, verb string, r esmtp.Reply, took time.Duration) {
 			t.replied(verb, r)
-			watched.tell(name, s, "replied", func(e *sessionEvent) { e.replied(verb, r, took) })
+			w.tell(s, "replied", func(e *sessionEvent) { e.replied(verb, r, took) })
 		},
 		Secured: func(s *esmtp.Session, took time.Duration, err error) {
 			split(err == nil, &t.handshakes, &t.handshakesFailed)
-			watched.tell(name, s, "secured", func(e *sessionEvent) { e.secured(s, took, err) })
+			w.tell(s, "secured", func(e *sessionEvent) { e.secured(s, took, err) })
 		},
 		Authenticated: func(s *esmtp.Session, mechanism, login string, r esmtp.Reply) {
 			split(r.Code == 235, &t.logins, &t.loginsFailed)
-			watched.tell(name, s, "authenticated", func(e *sessionEvent) {
+			w.tell(s, "authenticated", func(e *sessionEvent) {
 				e.Mechanism, e.User, e.Code, e.Reply = mechanism, login, r.Code, r.Error()
 			})
 		},
 		Message: func(s *esmtp.Session, r esmtp.Reply, times esmtp.MessageTimes) {
 			t.message(s, r)
-			watched.tell(name, s, "message", func(e *sessionEvent) { e.message(s, r, times) })
+			w.tell(s, "message", func(e *sessionEvent) { e.message(s, r, times) })
 		},
 		Limited: func(s *esmtp.Session, limit esmtp.Limit) {
 			t.limits.add(string(limit))
-			watched.tell(name, s, "limited", func(e *sessionEvent) { e.Limit = string(limit) })
+			w.tell(s, "limited", func(e *sessionEvent) { e.Limit = string(limit) })
 		},
 		Failed: func(s *esmtp.Session, failure esmtp.SessionError) {
-			t.errors.add(failure.Class.String())
-			watched.tell(name, s, "failed", func(e *sessionEvent) {
-				e.Class, e.Verb, e.Error = failure.Class.String(), failure.Verb, errorText(failure.Err)
+			class := metrics.Class(failure)
+			t.errors.add(class)
+			w.tell(s, "failed", func(e *sessionEvent) {
+				e.Class, e.Verb, e.Error = class, failure.Verb, errorText(failure.Err)
 			})
 		},
 		Ended: func(s *esmtp.Session, err error) {
-			t.ended(s, err)
-			watched.tell(name, s, "ended", func(e *sessionEvent) { e.ended(s, err) })
+			t.ended(s)
+			w.tell(s, "ended", func(e *sessionEvent) { e.ended(s, err) })
 		},
 	}
 }

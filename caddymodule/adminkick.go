@@ -119,7 +119,7 @@ func newKick(query url.Values) (kickOrder, error) {
 var defaultKick = esmtp.Deny(421, 4, 3, 2, "Session ended by the administrator")
 
 // do ends a session.
-func (k kickOrder) do(s *esmtp.Session, srv liveServer) error {
+func (k kickOrder) do(s *esmtp.Session) error {
 	switch {
 	case k.now:
 		s.Abort()
@@ -128,14 +128,13 @@ func (k kickOrder) do(s *esmtp.Session, srv liveServer) error {
 		return s.Kick(*k.reply)
 	}
 	r := defaultKick
-	r.Lines = []string{srv.hostname() + " " + r.Lines[0]} // RFC 5321 §4.2.2
+	r.Lines = []string{hostnameOf(s.Info().Settings) + " " + r.Lines[0]} // RFC 5321 §4.2.2
 	return s.Kick(r)
 }
 
-// kickedView tells which sessions will end, and which not because too many messages wait for them.
+// kickedView tells which sessions will end.
 type kickedView struct {
 	Kicked []string `json:"kicked"`
-	Busy   []string `json:"busy,omitempty"`
 }
 
 // kickSession is DELETE /esmtp/sessions/{id}.
@@ -145,11 +144,11 @@ func kickSession(id string) func(http.ResponseWriter, *http.Request, url.Values)
 		if err != nil {
 			return err
 		}
-		s, srv, err := findSession(id)
+		s, _, err := findSession(id)
 		if err != nil {
 			return err
 		}
-		if err := posted(id, kick.do(s, srv)); err != nil {
+		if err := posted(id, kick.do(s)); err != nil {
 			return err
 		}
 		return writeJSON(w, http.StatusAccepted, kickedView{Kicked: []string{s.ID()}})
@@ -175,15 +174,8 @@ func kickSessions(w http.ResponseWriter, _ *http.Request, query url.Values) erro
 	}
 	view := kickedView{Kicked: []string{}}
 	for _, info := range list {
-		s := info.server.engine.Session(info.ID)
-		if s == nil {
-			continue
-		}
-		switch err := kick.do(s, info.server); {
-		case err == nil:
+		if s := info.server.engine.Session(info.ID); s != nil && kick.do(s) == nil {
 			view.Kicked = append(view.Kicked, info.ID)
-		case errors.Is(err, esmtp.ErrMailboxFull):
-			view.Busy = append(view.Busy, info.ID)
 		}
 	}
 	return writeJSON(w, http.StatusAccepted, view)

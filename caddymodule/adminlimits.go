@@ -16,14 +16,19 @@ const (
 
 // limitsView is the limits of a server, and how much of them is used.
 type limitsView struct {
-	Server   string            `json:"server"`
-	Draining bool              `json:"draining"`
-	Sessions usageView         `json:"sessions"`
-	Clients  []clientView      `json:"clients"`
-	Limits   map[string]any    `json:"limits"`
-	Timeouts map[string]any    `json:"timeouts"`
-	Rates    map[string]any    `json:"rates"`
-	Hits     map[string]uint64 `json:"hits"`
+	Server   string       `json:"server"`
+	Draining bool         `json:"draining"`
+	Sessions usageView    `json:"sessions"`
+	Clients  []clientView `json:"clients"`
+	boundsView
+	Routes []routeBoundsView `json:"routes,omitempty"`
+	Hits   map[string]uint64 `json:"hits"`
+}
+
+// routeBoundsView is what bounds the sessions of a route.
+type routeBoundsView struct {
+	Name string `json:"name"`
+	boundsView
 }
 
 // clientView is what a client uses: an address or a network.
@@ -35,8 +40,9 @@ type clientView struct {
 
 // usageView is how much of a limit is used.
 type usageView struct {
-	Used  int `json:"used"`
-	Limit any `json:"limit"`
+	Used   int            `json:"used"`
+	Limit  any            `json:"limit"`
+	Routes map[string]any `json:"routes,omitempty"` // what it is in those that have another one
 }
 
 // showLimits is GET /esmtp/limits.
@@ -55,42 +61,51 @@ func showLimits(w http.ResponseWriter, _ *http.Request, query url.Values) error 
 }
 
 func (srv liveServer) usage(clients int) limitsView {
-	limits, timeouts, rates := srv.engine.InForce()
 	usage := srv.engine.Usage(clients)
-	view := limitsView{
-		Server: srv.name, Draining: srv.draining, Sessions: usageView{usage.Sessions, inForce(limits.Connections)}, Clients: []clientView{},
-		Limits: limitsInForce(limits), Timeouts: timeoutsInForce(timeouts), Rates: ratesInForce(rates), Hits: tallyOf(srv.name).limits.view(),
+	view := limitsView{Server: srv.name, Draining: srv.draining, Clients: []clientView{}, boundsView: srv.bounds(), Hits: tallyOf(srv.name).limits.view()}
+	view.Sessions = usageView{Used: usage.Sessions, Limit: view.Limits["connections"]}
+	for i, r := range srv.Routes {
+		view.Routes = append(view.Routes, routeBoundsView{r.label(i), r.server.bounds()})
 	}
 	for _, c := range usage.Clients {
-		view.Clients = append(view.Clients, newClientView(c, limits, rates))
+		view.Clients = append(view.Clients, view.client(c))
 	}
 	return view
 }
 
-func newClientView(c esmtp.ClientUsage, limits esmtp.Limits, rates esmtp.Rates) clientView {
+// client shows what a client uses, as far as the server or a route limits it.
+func (v *limitsView) client(c esmtp.ClientUsage) clientView {
 	view := clientView{
 		Client:   c.Client.String(),
-		Sessions: usageView{c.Sessions, inForce(limits.ConnectionsPerAddress)},
+		Sessions: usageView{Used: c.Sessions, Limit: v.Limits["connections_per_address"]},
 		Rates:    make(map[string]usageView),
 	}
 	if c.Client.IsSingleIP() {
 		view.Client = c.Client.Addr().String()
 	}
-	for _, rate := range []struct {
-		name        string
-		used, limit int
-	}{
-		{"connections", c.Connections, rates.Connections},
-		{"messages", c.Messages, rates.Messages},
-		{"recipients", c.Recipients, rates.Recipients},
-		{"auth_failures", c.AuthFailures, rates.AuthFailures},
-		{"handshakes", c.Handshakes, rates.Handshakes},
-	} {
-		if rate.limit > 0 {
-			view.Rates[rate.name] = usageView{rate.used, rate.limit}
+	for name, used := range map[string]int{"connections": c.Connections, "messages": c.Messages, "recipients": c.Recipients,
+		"auth_failures": c.AuthFailures, "handshakes": c.Handshakes} {
+		if rate, limited := v.rate(name, used); limited {
+			view.Rates[name] = rate
 		}
 	}
 	return view
+}
+
+// rate shows how much of a rate is used, by sessions of all routes together, and reports whether there is a limit to it anywhere.
+func (v *limitsView) rate(name string, used int) (view usageView, limited bool) {
+	view = usageView{Used: used, Limit: v.Rates[name]}
+	limited = view.Limit != nil
+	for _, r := range v.Routes {
+		if limit, own := r.Rates[name]; own && limit != v.Rates[name] {
+			if view.Routes == nil {
+				view.Routes = make(map[string]any)
+			}
+			view.Routes[r.Name] = limit
+			limited = limited || limit != nil
+		}
+	}
+	return view, limited
 }
 
 // number reads a query parameter from least to most.

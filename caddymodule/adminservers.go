@@ -3,6 +3,7 @@ package caddymodule
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -15,24 +16,18 @@ import (
 	"github.com/caddy-esmtp/esmtp"
 )
 
-// look is what the admin API keeps of a server.
+// look is what the admin API keeps of a server, or of a route.
 type look struct {
 	loaded   time.Time // its config
 	handlers []string
 	auth     string // the provider
-	routes   []routeView
 }
 
 // newLook notes what a config says, before Caddy drops it.
-func newLook(srv *Server) *look {
-	l := &look{loaded: time.Now(), handlers: handlerNames(srv.HandlersRaw)}
-	if srv.Auth != nil {
-		l.auth = moduleName(srv.Auth.ProviderRaw, "provider")
-	}
-	for i, r := range srv.Routes {
-		if r != nil {
-			l.routes = append(l.routes, routeView{r.label(i), handlerNames(r.HandlersRaw)})
-		}
+func newLook(auth *Auth, handlers []json.RawMessage) *look {
+	l := &look{loaded: time.Now(), handlers: handlerNames(handlers)}
+	if auth != nil {
+		l.auth = moduleName(auth.ProviderRaw, "provider")
 	}
 	return l
 }
@@ -103,27 +98,37 @@ func (g *generation) live(draining bool) (list []liveServer) {
 
 // serverView is a server in JSON.
 type serverView struct {
-	Name        string         `json:"name"`
-	Hostname    string         `json:"hostname"`
-	Addresses   []string       `json:"addresses"`
-	Loaded      time.Time      `json:"loaded"`
-	Draining    bool           `json:"draining"`
-	Sessions    int            `json:"sessions"`
-	TLS         bool           `json:"tls"`
-	TLSRequired bool           `json:"tls_required"`
-	LMTP        bool           `json:"lmtp"`
-	Auth        string         `json:"auth,omitempty"`
-	Handlers    []string       `json:"handlers"`
-	Routes      []routeView    `json:"routes,omitempty"`
-	Limits      map[string]any `json:"limits"`
-	Timeouts    map[string]any `json:"timeouts"`
-	Rates       map[string]any `json:"rates"`
+	Name      string    `json:"name"`
+	Addresses []string  `json:"addresses"`
+	Loaded    time.Time `json:"loaded"`
+	Draining  bool      `json:"draining"`
+	Sessions  int       `json:"sessions"`
+	LMTP      bool      `json:"lmtp"`
+	settingsView
+	Routes []routeView `json:"routes,omitempty"`
 }
 
-// routeView is a route in JSON: what it has below the handlers of the server.
+// routeView is a route in JSON: what its sessions have, and below the handlers of the server, its own.
 type routeView struct {
-	Name     string   `json:"name"`
-	Handlers []string `json:"handlers"`
+	Name string `json:"name"`
+	settingsView
+}
+
+// settingsView is what a server and its routes can each have.
+type settingsView struct {
+	Hostname    string   `json:"hostname"`
+	TLS         bool     `json:"tls"`
+	TLSRequired bool     `json:"tls_required"`
+	Auth        string   `json:"auth,omitempty"`
+	Handlers    []string `json:"handlers"`
+	boundsView
+}
+
+// boundsView is what bounds sessions.
+type boundsView struct {
+	Limits   map[string]any `json:"limits"`
+	Timeouts map[string]any `json:"timeouts"`
+	Rates    map[string]any `json:"rates"`
 }
 
 // showServers is GET /esmtp/servers.
@@ -136,29 +141,49 @@ func showServers(w http.ResponseWriter, _ *http.Request, _ url.Values) error {
 }
 
 func (srv liveServer) view() serverView {
-	limits, timeouts, rates := srv.engine.InForce()
-	return serverView{
-		Name:        srv.name,
-		Hostname:    srv.hostname(),
-		Addresses:   srv.addresses,
-		Loaded:      srv.look.loaded,
-		Draining:    srv.draining,
-		Sessions:    srv.engine.SessionCount(),
+	view := serverView{
+		Name:         srv.name,
+		Addresses:    srv.addresses,
+		Loaded:       srv.look.loaded,
+		Draining:     srv.draining,
+		Sessions:     srv.engine.SessionCount(),
+		LMTP:         srv.LMTP,
+		settingsView: srv.settings(),
+	}
+	for i, r := range srv.Routes {
+		view.Routes = append(view.Routes, routeView{r.label(i), r.server.settings()})
+	}
+	return view
+}
+
+// settings are those of a server or, in one that is made for it, of a route.
+func (srv *Server) settings() settingsView {
+	return settingsView{
+		Hostname:    hostnameOf(srv.engine),
 		TLS:         srv.engine.TLSConfig != nil,
 		TLSRequired: srv.engine.RequireTLS,
-		LMTP:        srv.LMTP,
 		Auth:        srv.look.auth,
 		Handlers:    srv.look.handlers,
-		Routes:      srv.look.routes,
-		Limits:      limitsInForce(limits),
-		Timeouts:    timeoutsInForce(timeouts),
-		Rates:       ratesInForce(rates),
+		boundsView:  srv.bounds(),
 	}
 }
 
-func (srv liveServer) hostname() string {
-	if srv.engine.Hostname != "" {
-		return srv.engine.Hostname
+// bounds are the limits, timeouts and rates in force; of a route those that it can set.
+func (srv *Server) bounds() boundsView {
+	limits, timeouts, rates := srv.engine.InForce()
+	view := boundsView{limitsInForce(limits), timeoutsInForce(timeouts), ratesInForce(rates)}
+	if srv.parent != nil {
+		for kind, values := range map[string]map[string]any{"limit": view.Limits, "rate": view.Rates} {
+			maps.DeleteFunc(values, func(name string, _ any) bool { return slices.Contains(countedFirst[kind], name) })
+		}
+	}
+	return view
+}
+
+// hostnameOf is the name that a server goes by.
+func hostnameOf(engine *esmtp.Server) string {
+	if engine.Hostname != "" {
+		return engine.Hostname
 	}
 	name, _ := os.Hostname()
 	return name

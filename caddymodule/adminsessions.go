@@ -27,6 +27,7 @@ const (
 type sessionView struct {
 	ID        string        `json:"id"`
 	Server    string        `json:"server"`
+	Route     string        `json:"route"`
 	Remote    string        `json:"remote"`
 	Peer      string        `json:"peer"`
 	Local     string        `json:"local"`
@@ -81,8 +82,11 @@ func listSessions(w http.ResponseWriter, _ *http.Request, query url.Values) erro
 	if err != nil {
 		return err
 	}
+	after, err := sessionID(query, "after")
+	if err != nil {
+		return err
+	}
 	page := sessionsView{Sessions: []sessionView{}, Total: len(list)}
-	after := strings.ToLower(query.Get("after"))
 	rest := slices.DeleteFunc(list, func(s liveSession) bool { return s.ID <= after })
 	for _, s := range rest[:min(limit, len(rest))] {
 		page.Sessions = append(page.Sessions, s.view(hide))
@@ -139,9 +143,9 @@ func findSessions(query url.Values) ([]liveSession, error) {
 
 func (s liveSession) view(hide bool) sessionView {
 	view := sessionView{
-		ID: s.ID, Server: s.server.name, Remote: s.RemoteAddr.String(), Peer: s.PeerAddr.String(), Local: s.LocalAddr.String(),
+		ID: s.ID, Server: s.server.name, Route: s.route(), Remote: s.RemoteAddr.String(), Peer: s.PeerAddr.String(), Local: s.LocalAddr.String(),
 		Started: s.Started, Duration: time.Since(s.Started).Seconds(), State: s.State.String(),
-		HELO: s.HELO, Protocol: s.protocol(), User: s.User, Mechanism: s.Mechanism,
+		HELO: s.HELO, Protocol: s.Protocol, User: s.User, Mechanism: s.Mechanism,
 		Messages: s.Messages, OctetsIn: s.OctetsIn, OctetsOut: s.OctetsOut, Outlived: s.Outlived,
 	}
 	if s.Secure {
@@ -159,23 +163,7 @@ func (s liveSession) view(hide bool) sessionView {
 	return view
 }
 
-// protocol is as in a Received field (RFC 3848).
-func (s liveSession) protocol() string {
-	name := "SMTP"
-	switch {
-	case s.server.LMTP:
-		name = "LMTP"
-	case s.ESMTP:
-		name = "ESMTP"
-	}
-	if s.Secure {
-		name += "S"
-	}
-	if s.Mechanism != "" {
-		name += "A"
-	}
-	return name
-}
+func (s liveSession) route() string { return s.server.routeOf(s.Settings) }
 
 // addresses are the first of some paths.
 func addresses(paths []esmtp.Path) []string {
@@ -207,7 +195,7 @@ func redactAll(addresses []string) []string {
 }
 
 // filterParams are the query parameters that choose sessions.
-var filterParams = []string{"server", "remote", "user", "state", "helo", "older"}
+var filterParams = []string{"server", "route", "remote", "user", "state", "helo", "older"}
 
 // filter chooses sessions: all that its parameters say must be so.
 type filter struct {
@@ -260,9 +248,23 @@ func isIn(addr net.Addr, network netip.Prefix) bool {
 	return ok && network.Contains(tcp.AddrPort().Addr().Unmap().WithZone(""))
 }
 
+// says reports whether a query parameter, if it is given, has a value.
+func says(query url.Values, param, value string) bool {
+	return !query.Has(param) || query.Get(param) == value
+}
+
+// sessionID reads a query parameter that is the ID of a session, "" if there is none.
+func sessionID(query url.Values, name string) (string, error) {
+	id := query.Get(name)
+	if query.Has(name) && !esmtp.IsSessionID(id) {
+		return "", apiError(http.StatusBadRequest, "esmtp: %s is the id of a session, not %q", name, id)
+	}
+	return strings.ToLower(id), nil
+}
+
 func (f filter) match(s liveSession) bool {
-	is := func(param, value string) bool { return !f.query.Has(param) || f.query.Get(param) == value }
-	return is("server", s.server.name) && is("user", s.User) && is("state", s.State.String()) &&
+	return says(f.query, "server", s.server.name) && says(f.query, "route", s.route()) && says(f.query, "user", s.User) &&
+		says(f.query, "state", s.State.String()) &&
 		(!f.query.Has("helo") || strings.EqualFold(f.query.Get("helo"), s.HELO)) &&
 		isIn(s.RemoteAddr, f.remote) && cmp.Compare(time.Since(s.Started), f.older) >= 0
 }

@@ -87,6 +87,7 @@ func (c *adminClient) get(method, path string, query url.Values, value any) erro
 func filterFlags(cmd *cobra.Command, names ...string) func() url.Values {
 	usage := map[string]string{
 		"server":  "Of this server, by its name in the config",
+		"route":   "Of this route, by its name; '' for sessions that have none",
 		"remote":  "Of clients at this address or in this network",
 		"user":    "Of who is logged in under this name; '' for nobody",
 		"state":   "That are busy, waiting or data",

@@ -85,7 +85,7 @@ func TestCommandEvents(t *testing.T) {
 	done := make(chan error)
 	go func() {
 		cmd := eventsCommand()
-		cmd.SetArgs([]string{"--type", "message,ended", "--address", "unix/" + a.socket})
+		cmd.SetArgs([]string{"--type", "message,ended", "--route", "", "--address", "unix/" + a.socket})
 		cmd.SetOut(in)
 		cmd.SetErr(io.Discard)
 		done <- cmd.Execute()

@@ -31,7 +31,7 @@ Caddy's config is waited out; what happens meanwhile isn't told.
 		Args:    cobra.NoArgs,
 	}
 	client := newAdminClient(cmd)
-	filter := filterFlags(cmd, "server", "session", "remote", "type")
+	filter := filterFlags(cmd, "server", "route", "session", "remote", "type")
 	asJSON := cmd.Flags().Bool("json", false, "Write the events as lines of JSON")
 	commands := cmd.Flags().Bool("commands", false, "Tell each command and its reply too")
 	hide := cmd.Flags().Bool("redact", false, "Hide who mails whom")
@@ -113,8 +113,16 @@ func writeEvent(w io.Writer, data []byte) error {
 		_, err := fmt.Fprintf(w, "%s %d events were lost: they came faster than they could be shown\n", at, e.Lost)
 		return err
 	}
-	_, err := fmt.Fprintf(w, "%s %s %s %s %s%s\n", at, e.Session, e.Server, shown(e.Remote), e.Type, e.details())
+	_, err := fmt.Fprintf(w, "%s %s %s %s %s%s\n", at, shown(e.Session), routed(e.Server, e.Route), shown(e.Remote), e.Type, e.details())
 	return err
+}
+
+// routed is a server, and the route of a session on it.
+func routed(server, route string) string {
+	if route == "" {
+		return server
+	}
+	return server + "/" + route
 }
 
 // details is what an event has besides where and when.

@@ -104,10 +104,7 @@ func (c *adminClient) kick(out io.Writer, path string, query url.Values) error {
 	for _, id := range view.Kicked {
 		fmt.Fprintln(out, id)
 	}
-	switch {
-	case len(view.Busy) > 0:
-		return fmt.Errorf("%s: too many messages wait for %s", c.command, strings.Join(view.Busy, ", "))
-	case len(view.Kicked) == 0:
+	if len(view.Kicked) == 0 {
 		return fmt.Errorf("%s: there is no such session", c.command)
 	}
 	return nil

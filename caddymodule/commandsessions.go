@@ -82,7 +82,7 @@ func writeSessions(w io.Writer, sessions []sessionView) error {
 			state += ", old config"
 		}
 		age := time.Duration(s.Duration * float64(time.Second)).Round(time.Second)
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.ID, s.Server, shown(s.Remote), age, state, s.Protocol,
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%d\t%s\t%s\t%s\n", s.ID, routed(s.Server, s.Route), shown(s.Remote), age, state, s.Protocol,
 			shown(s.HELO), shown(s.User), s.Messages, size(s.OctetsIn), size(s.OctetsOut), s.Envelope)
 	}
 	return table.Flush()

@@ -3,7 +3,6 @@ package caddymodule
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -12,9 +11,10 @@ import (
 	"github.com/caddyserver/caddy/v2/modules/caddyevents"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/metrics"
 )
 
-// The events, with what is in all of them: server, session, remote, local, helo, protocol, and, if they are known, user, mechanism and tls_version. What
+// The events, with what is in all of them: server, session, remote, local, helo, protocol, and, if they are known, route, user, mechanism and tls_version. What
 // each has besides is told where it is emitted. docs/modules/events.md is the list for users.
 const (
 	eventConnectionRefused    = "esmtp_connection_refused"
@@ -28,19 +28,19 @@ const (
 // events tells Caddy's app events of what happens on a server. Handlers run on the session's goroutine, with no lock held, as those of other events do: one
 // that is slow makes its client wait, and nobody else.
 type events struct {
-	server  string
+	server  *Server
 	ctx     caddy.Context    // of our config, but it doesn't end: sessions outlive the config, and Emit stops at a context that is done
 	config  context.Context  // of our config
 	own     *caddyevents.App // of our config
 	started atomic.Bool      // own takes no more subscriptions
 }
 
-func newEvents(ctx caddy.Context, server string) (*events, error) {
+func newEvents(ctx caddy.Context, srv *Server) (*events, error) {
 	app, err := ctx.App("events")
 	if err != nil {
 		return nil, err
 	}
-	e := &events{server: server, ctx: ctx, config: ctx.Context, own: app.(*caddyevents.App)}
+	e := &events{server: srv, ctx: ctx, config: ctx.Context, own: app.(*caddyevents.App)}
 	e.ctx.Context = context.WithoutCancel(ctx.Context)
 	return e, e.own.On("started", whenStarted{e})
 }
@@ -71,7 +71,10 @@ func (e *events) emit(s *esmtp.Session, name string, data func(map[string]any)) 
 	if app == nil || !app.ShouldEmit(name) {
 		return
 	}
-	m := map[string]any{"server": e.server, "session": s.ID(), "remote": s.RemoteAddr().String(), "local": s.LocalAddr().String(), "helo": s.HELO(), "protocol": s.Protocol()}
+	m := map[string]any{"server": e.server.name, "session": s.ID(), "remote": s.RemoteAddr().String(), "local": s.LocalAddr().String(), "helo": s.HELO(), "protocol": s.Protocol()}
+	if route := e.server.routeOf(s.Settings()); route != "" {
+		m["route"] = route
+	}
 	if s.AuthMechanism() != "" {
 		m["user"], m["mechanism"] = s.User(), s.AuthMechanism()
 	}
@@ -83,19 +86,17 @@ func (e *events) emit(s *esmtp.Session, name string, data func(map[string]any)) 
 }
 
 func (e *events) observer() esmtp.Observer {
-	return esmtp.Observer{Replied: e.replied, Authenticated: e.authenticated, Message: e.message, Ended: e.ended}
+	return esmtp.Observer{Refused: e.refused, Authenticated: e.authenticated, Message: e.message, Ended: e.ended}
 }
 
-// replied tells of a connection that CONNECT refuses.
-func (e *events) replied(s *esmtp.Session, verb string, r esmtp.Reply, _ time.Duration) {
-	if verb == "CONNECT" && r.Code/100 != 2 {
-		e.refused(s, "handler", r.Error())
-	}
-}
-
-// refused tells of a connection that gets no session: reason, reply.
-func (e *events) refused(s *esmtp.Session, reason, reply string) {
-	e.emit(s, eventConnectionRefused, func(m map[string]any) { m["reason"], m["reply"] = reason, reply })
+// refused tells of a connection that gets no session: reason, and reply if a handler gave one.
+func (e *events) refused(s *esmtp.Session, r esmtp.Reply, why error) {
+	e.emit(s, eventConnectionRefused, func(m map[string]any) {
+		m["reason"], m["reply"] = metrics.Reason(why), ""
+		if !r.IsZero() {
+			m["reply"] = r.Error()
+		}
+	})
 }
 
 // authenticated tells of an AUTH: login is who the client said it is, mechanism by which, reply what it got.
@@ -130,12 +131,6 @@ func (e *events) message(s *esmtp.Session, r esmtp.Reply, _ esmtp.MessageTimes) 
 
 // ended tells of a session's end: why, messages, octets_in, octets_out, and duration in seconds.
 func (e *events) ended(s *esmtp.Session, err error) {
-	switch {
-	case errors.Is(err, esmtp.ErrTooMany):
-		e.refused(s, "too_many", "")
-	case errors.Is(err, esmtp.ErrEarlyTalker) && s.HELO() == "":
-		e.refused(s, "early_talker", "")
-	}
 	e.emit(s, eventSessionEnded, func(m map[string]any) {
 		m["why"] = "QUIT"
 		if err != nil {

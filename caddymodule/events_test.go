@@ -167,9 +167,20 @@ func TestEventsTellOfRefusedConnections(t *testing.T) {
 	dial(t, path).Run("S: 421 *\nclose\nleave")
 	first.Run(goodbye)
 	wantEvents(t, "b esmtp_connection_refused", "b esmtp_session_ended", "b esmtp_session_ended")
-	if got := recorded.data[eventConnectionRefused]; got["reason"] != "too_many" {
+	if got := recorded.data[eventConnectionRefused]; got["reason"] != "too_many" || got["reply"] != "" {
 		t.Errorf("got %v", got)
 	}
+	recorded.events = nil
+	loadEvents(t, "c", path, "timeouts {\ngreeting 1h\n}")
+	dial(t, path).Run("C: EHLO a\nS: 554 *\nclose\nleave")
+	wantEvents(t, "c esmtp_connection_refused", "c esmtp_session_ended")
+	if got := recorded.data[eventConnectionRefused]; got["reason"] != "early_talker" {
+		t.Errorf("got %v", got)
+	}
+	recorded.events = nil
+	loadEvents(t, "d", path, "forbid_early")
+	dial(t, path).Run("S: 220 *\nC| EHLO a\\r\\nNOOP\\r\\n\nS: 554 *\nclose\nleave") // it was greeted
+	wantEvents(t, "d esmtp_session_ended")
 }
 
 func TestEventsTellOfLogins(t *testing.T) {

@@ -10,12 +10,12 @@ import (
 )
 
 // observe makes the observer of a server: whoever looks on from outside is in it.
-func observe(ctx caddy.Context, server string) (esmtp.Observer, error) {
-	events, err := newEvents(ctx, server)
+func observe(ctx caddy.Context, srv *Server) (esmtp.Observer, error) {
+	events, err := newEvents(ctx, srv)
 	if err != nil {
 		return esmtp.Observer{}, err
 	}
-	return combine(counters.Observer(server), adminObserver(server), events.observer()), nil // events last: what a handler of theirs does, the others don't suffer from
+	return combine(counters.Observer(srv.name), adminObserver(srv), events.observer()), nil // events last: what a handler of theirs does, the others don't suffer from
 }
 
 // loggers are those of a server or a route: its own, and the access log.
@@ -36,6 +36,8 @@ func combine(observers ...esmtp.Observer) (all esmtp.Observer) {
 	for _, o := range observers {
 		all = esmtp.Observer{
 			Connected:     both1(all.Connected, o.Connected),
+			Refused:       both3(all.Refused, o.Refused),
+			Dropped:       both1(all.Dropped, o.Dropped),
 			Replied:       both4(all.Replied, o.Replied),
 			Secured:       both3(all.Secured, o.Secured),
 			Authenticated: both4(all.Authenticated, o.Authenticated),

@@ -1,6 +1,7 @@
 package caddymodule
 
 import (
+	"reflect"
 	"testing"
 	"time"
 
@@ -27,6 +28,19 @@ func settle(t *testing.T) {
 		}
 		if time.Now().After(end) {
 			t.Fatalf("%d sessions or generations don't end", open)
+		}
+	}
+}
+
+// Whatever an observer can be told, one of several is told too.
+func TestNothingIsLostWhenObserversAreCombined(t *testing.T) {
+	var o esmtp.Observer
+	for fields, i := reflect.ValueOf(&o).Elem(), 0; i < fields.NumField(); i++ {
+		fields.Field(i).Set(reflect.MakeFunc(fields.Field(i).Type(), func([]reflect.Value) []reflect.Value { return nil }))
+	}
+	for all, i := reflect.ValueOf(combine(esmtp.Observer{}, o)), 0; i < all.NumField(); i++ {
+		if all.Field(i).IsNil() {
+			t.Errorf("%s is lost", all.Type().Field(i).Name)
 		}
 	}
 }

@@ -107,7 +107,8 @@ func (r *Route) prepare(srv *Server) error {
 		}
 		settings.TLS = tls
 	}
-	r.server = &Server{Settings: settings, LMTP: srv.LMTP, name: srv.name, addresses: srv.addresses, parent: srv}
+	r.server = &Server{Settings: settings, LMTP: srv.LMTP, name: srv.name, addresses: srv.addresses, parent: srv,
+		look: newLook(settings.Auth, r.HandlersRaw)}
 	return errors.Join(r.server.checkTLS(), r.server.checkTeaser())
 }
 
@@ -153,6 +154,16 @@ func (srv *Server) selectRoute(s *esmtp.Session) *esmtp.Server {
 		}
 	}
 	return nil
+}
+
+// routeOf is the name of the route that these settings are of, "" if they are the server's own.
+func (srv *Server) routeOf(settings *esmtp.Server) string {
+	for i, r := range srv.Routes {
+		if r.server.engine == settings {
+			return r.label(i)
+		}
+	}
+	return ""
 }
 
 var replyNoRoute = esmtp.Deny(554, 5, 7, 1, "No service for you here")

@@ -120,7 +120,7 @@ type Server struct {
 // ctx is that of the config, sessions one that lives as long as a session does.
 func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog.Logger) error {
 	srv.name = name
-	srv.look = newLook(srv)
+	srv.look = newLook(srv.Auth, srv.HandlersRaw)
 	if err := srv.provisionAddresses(); err != nil {
 		return err
 	}
@@ -142,7 +142,7 @@ func (srv *Server) provision(ctx, sessions caddy.Context, name string, log *slog
 	if err := srv.assemble(ctx, sessions, own, logs); err != nil {
 		return err
 	}
-	if srv.engine.Observer, err = observe(ctx, name); err != nil { // of its routes' sessions too
+	if srv.engine.Observer, err = observe(ctx, srv); err != nil { // of its routes' sessions too
 		return err
 	}
 	if len(srv.Routes) > 0 {
@@ -189,6 +189,7 @@ func (srv *Server) assemble(ctx, sessions caddy.Context, handlers stack, log log
 			Limits:            srv.Limits.engine(),
 			Timeouts:          srv.Timeouts.engine(),
 			Rates:             srv.Rates.engine(),
+			Clients:           &tallyOf(srv.name).clients,
 			ForbidEarly:       srv.ForbidEarly,
 			TolerateParams:    srv.TolerateParams,
 			TrustXCLIENT:      trusted.xclient,

@@ -72,8 +72,19 @@ func resultIndex(code int) int {
 // verdicts are what [esmtp.Verdict.Outcome] can say.
 var verdicts = [...]string{"accepted", "refused_temporarily", "refused_permanently", "sent", "held", "quarantined", "discarded", "consumed"}
 
-// class is the label of what went wrong: as in [esmtp.ErrorClass], but for two that are worth watching by themselves.
-func class(e esmtp.SessionError) string {
+// Reason is the label of why a connection was refused, as [esmtp.Observer].Refused tells it.
+func Reason(why error) string {
+	switch {
+	case errors.Is(why, esmtp.ErrTooMany):
+		return "too_many"
+	case errors.Is(why, esmtp.ErrEarlyTalker):
+		return "early_talker"
+	}
+	return "handler"
+}
+
+// Class is the label of what went wrong: as in [esmtp.ErrorClass], but for two that are worth watching by themselves.
+func Class(e esmtp.SessionError) string {
 	switch {
 	case errors.Is(e.Err, esmtp.ErrNotSMTP):
 		return "not_smtp"

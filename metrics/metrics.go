@@ -160,6 +160,8 @@ func (m *Metrics) Observer(name string) esmtp.Observer {
 	}
 	return esmtp.Observer{
 		Connected:     srv.connected,
+		Refused:       srv.refused,
+		Dropped:       srv.dropped,
 		Replied:       srv.replied,
 		Secured:       srv.secured,
 		Authenticated: srv.authenticated,

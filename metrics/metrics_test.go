@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,7 @@ func TestRefusedConnectionsAndErrorsAreCounted(t *testing.T) {
 		{"TLS", &esmtp.Server{}, "S: 220 *\nC| \\x16\\x03\\x01\\x00\\n\nS: 500 *\nclose", "errors_total not_smtp"},
 		{"out of order", &esmtp.Server{}, "S: 220 *\nC: DATA\nS: 503 *\nC: QUIT\nS: 221 *\nclose", "errors_total out_of_order"},
 		{"a client that leaves", &esmtp.Server{}, "S: 220 *\nleave", "errors_total closed"},
+		{"before the greeting", &esmtp.Server{Timeouts: esmtp.Timeouts{Greeting: time.Minute}}, "C: EHLO a\nS: 554 *\nclose", "connections_refused_total early_talker"},
 		{"too early", &esmtp.Server{ForbidEarly: true}, "S: 220 *\nC| EHLO a\\r\\nNOOP\\r\\n\nS: 554 *\nclose", "errors_total early_talker"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -151,8 +153,14 @@ func TestRefusedConnectionsAndErrorsAreCounted(t *testing.T) {
 			srv.Observer = m.Observer("mx")
 			esmtptest.NewServer(t, srv).Dial().Run(test.script + "\nleave")
 			wait(t, srv)
-			if got := values(t, m); got[test.want] != 1 {
+			got := values(t, m)
+			if got[test.want] != 1 {
 				t.Errorf("got %v, want %s", got, test.want)
+			}
+			for name := range got {
+				if strings.HasPrefix(name, "connections_refused_total ") && name != test.want { // who was greeted is not refused
+					t.Errorf("%s is counted, too", name)
+				}
 			}
 		})
 	}
@@ -170,6 +178,13 @@ func TestTooManyConnectionsAreCounted(t *testing.T) {
 	if got := values(t, m); got["connections_total "] != 2 || got["connections_refused_total too_many"] != 1 || got["limits_hit_total connections"] != 1 {
 		t.Errorf("got %v", got)
 	}
+}
+
+// A connection that is dropped is one that came, one that was refused, and one that hit the limit.
+func TestDroppedConnectionsAreCounted(t *testing.T) {
+	m := metrics.New("esmtp")
+	m.Observer("mx").Dropped(&net.TCPAddr{})
+	wantValues(t, m, map[string]float64{"connections_total ": 1, "connections_refused_total too_many": 1, "limits_hit_total connections": 1})
 }
 
 // verdicts is a handler that does as the sender's name says.

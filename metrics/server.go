@@ -2,7 +2,7 @@ package metrics
 
 import (
 	"crypto/tls"
-	"errors"
+	"net"
 	"sync/atomic"
 	"time"
 
@@ -65,9 +65,6 @@ func (srv *server) replied(_ *esmtp.Session, verb string, r esmtp.Reply, took ti
 		srv.command.Observe(took.Seconds())
 	case "CONNECT":
 		srv.connect.Observe(took.Seconds())
-		if r.Code/100 != 2 {
-			srv.refused("handler")
-		}
 	case "AUTH":
 		srv.auth.Observe(took.Seconds())
 	case "EOM": // message tells more
@@ -76,8 +73,15 @@ func (srv *server) replied(_ *esmtp.Session, verb string, r esmtp.Reply, took ti
 	}
 }
 
-func (srv *server) refused(reason string) {
-	srv.m.refused.WithLabelValues(srv.name, reason).Inc()
+func (srv *server) refused(_ *esmtp.Session, _ esmtp.Reply, why error) {
+	srv.m.refused.WithLabelValues(srv.name, Reason(why)).Inc()
+}
+
+// dropped counts a connection that never becomes a session.
+func (srv *server) dropped(net.Addr) {
+	srv.connections.Inc()
+	srv.refused(nil, esmtp.Reply{}, esmtp.ErrTooMany)
+	srv.limited(nil, esmtp.LimitConnections)
 }
 
 func (srv *server) secured(s *esmtp.Session, took time.Duration, err error) {
@@ -102,25 +106,14 @@ func (srv *server) message(s *esmtp.Session, r esmtp.Reply, times esmtp.MessageT
 	srv.handle.Observe(times.Handle.Seconds())
 }
 
-func (srv *server) limited(s *esmtp.Session, limit esmtp.Limit) {
+func (srv *server) limited(_ *esmtp.Session, limit esmtp.Limit) {
 	srv.m.limits.WithLabelValues(srv.name, string(limit)).Inc()
-	if all, _ := s.Concurrent(); all == 0 { // far over the limit of connections: it was closed without a word, and never becomes a session
-		srv.connections.Inc()
-		srv.refused("too_many")
-	}
 }
 
 func (srv *server) failed(_ *esmtp.Session, e esmtp.SessionError) {
-	srv.m.errors.WithLabelValues(srv.name, class(e)).Inc()
+	srv.m.errors.WithLabelValues(srv.name, Class(e)).Inc()
 }
 
-// ended counts, beside the time, what only the reason tells.
-func (srv *server) ended(s *esmtp.Session, err error) {
+func (srv *server) ended(s *esmtp.Session, _ error) {
 	srv.session.Observe(time.Since(s.Started()).Seconds())
-	switch {
-	case errors.Is(err, esmtp.ErrTooMany):
-		srv.refused("too_many")
-	case errors.Is(err, esmtp.ErrEarlyTalker) && s.HELO() == "":
-		srv.refused("early_talker")
-	}
 }

@@ -15,10 +15,10 @@ import (
 // A log of two sessions, of which the first sent two messages.
 const log = `
 {"level":"info","ts":1795279990,"logger":"esmtp","msg":"serving","server":"srv0"}
-{"level":"info","ts":1795279995.1,"logger":"esmtp.access","msg":"message accepted","server":"srv0","session":"s1","remote":"192.0.2.1:4000","helo":"one","transaction":"s1.1","from":"ann@a.example","to":["bob@b.example","cid@c.example"],"octets":18,"reply":"250 2.0.0 queued as m1"}
+{"level":"info","ts":1795279995.1,"logger":"esmtp.access","msg":"message accepted","server":"srv0","route":"in","session":"s1","remote":"192.0.2.1:4000","helo":"one","transaction":"s1.1","from":"ann@a.example","to":["bob@b.example","cid@c.example"],"octets":18,"reply":"250 2.0.0 queued as m1"}
 {"level":"info","ts":1795279995.2,"msg":"delayed","item":"i2","message":"m1","transaction":"s1.1","from":"ann@a.example","to":["cid@c.example"],"failed":0,"tls":"","reply":"451 busy","due":1795279998.25}
-{"level":"info","ts":1795279995.3,"logger":"esmtp.access","msg":"message accepted","server":"srv0","session":"s1","remote":"192.0.2.1:4000","helo":"one","transaction":"s1.2","from":"ann@a.example","to":["dan@d.example"],"reply":"250 2.0.0 queued as m2"}
-{"level":"info","ts":1795279995.4,"logger":"esmtp.access","msg":"session ended","server":"srv0","session":"s1","remote":"192.0.2.1:4000","helo":"one","tls":{"version":"TLS 1.3"},"user":"ann","why":"QUIT"}
+{"level":"info","ts":1795279995.3,"logger":"esmtp.access","msg":"message accepted","server":"srv0","route":"in","session":"s1","remote":"192.0.2.1:4000","helo":"one","transaction":"s1.2","from":"ann@a.example","to":["dan@d.example"],"reply":"250 2.0.0 queued as m2"}
+{"level":"info","ts":1795279995.4,"logger":"esmtp.access","msg":"session ended","server":"srv0","route":"in","session":"s1","remote":"192.0.2.1:4000","helo":"one","tls":{"version":"TLS 1.3"},"user":"ann","why":"QUIT"}
 not JSON
 
 {"level":"info","ts":1795279996.1,"msg":"item moved by the administrator","move":"freeze","item":"i2"}
@@ -87,7 +87,7 @@ func TestWriteTo(t *testing.T) {
 	if n, err := found.Stories[0].WriteTo(&b); err != nil || n != int64(b.Len()) {
 		t.Fatal(n, err)
 	}
-	const want = `s1 server=srv0 remote=192.0.2.1:4000 helo=one tls.version="TLS 1.3" user=ann
+	const want = `s1 server=srv0 route=in remote=192.0.2.1:4000 helo=one tls.version="TLS 1.3" user=ann
   2026-11-21 16:53:15.100 message accepted transaction=s1.1 from=ann@a.example to=bob@b.example,cid@c.example octets=18 reply="250 2.0.0 queued as m1"
   2026-11-21 16:53:15.200 delayed item=i2 message=m1 transaction=s1.1 from=ann@a.example to=cid@c.example reply="451 busy" due="2026-11-21 16:53:18.250"
   2026-11-21 16:53:15.400 session ended why=QUIT

@@ -55,7 +55,7 @@ func fieldsOf(line []byte) (list []field) {
 
 // common returns what the last line about the session says of the client: by then it has said all.
 func (s *Story) common() []field {
-	of := []string{"server", "remote", "peer", "helo", "protocol", "tls", "user", "mechanism"}
+	of := []string{"server", "route", "remote", "peer", "helo", "protocol", "tls", "user", "mechanism"}
 	for _, line := range slices.Backward(s.Lines) {
 		fields := fieldsOf(line)
 		if slices.ContainsFunc(fields, func(f field) bool { return f.key == "helo" }) {
