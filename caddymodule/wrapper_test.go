@@ -26,6 +26,7 @@ type sharedPort struct {
 	settings         string // more of the mail server's
 	wrappers         string // their names; default: one of ours on each side of TLS
 	proxies          string // who may use proxy_protocol; default: none of our clients
+	client           string // whose address it tells then
 }
 
 func (s sharedPort) caddyfile(t *testing.T) string {
@@ -152,7 +153,7 @@ func (s sharedPort) header() string {
 	if s.proxies == "" {
 		return ""
 	}
-	return "PROXY TCP4 192.0.2.7 198.51.100.1 50000 443\r\n"
+	return "PROXY TCP4 " + cmp.Or(s.client, "192.0.2.7") + " 198.51.100.1 50000 443\r\n"
 }
 
 // expectLine reads a line of any protocol.
