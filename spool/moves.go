@@ -98,7 +98,6 @@ func (s *store) move(ctx context.Context, ids []ID, m move) error {
 
 func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 	claimed := s.lanes.claim(ids)
-	defer s.lanes.unclaim(claimed)
 	var errs []error
 	var moved []*Item
 	err := s.submit(ctx, &op{do: func(ctx context.Context, t *tx) error {
@@ -115,6 +114,7 @@ func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 		}
 		return nil
 	}})
+	s.lanes.unclaim(claimed) // before anybody is woken, who would find them taken
 	if err != nil {
 		return err
 	}

@@ -48,12 +48,10 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 	}
 	switch {
 	case errors.Is(err, ErrLeaseLost):
-		key := s.lanes.laneOf(it)
-		s.lanes.release(it)
-		s.lanes.add(key, position{id: it.ID})
+		s.lanes.comeBack(it)
 		return err
 	case err != nil: // it is on disk as it was: to lease it at once would only deliver it once more
-		s.lanes.unsettle(it.ID, time.Now().Add(settleAgain))
+		s.lanes.unsettle(it, time.Now().Add(settleAgain))
 		return err
 	}
 	s.lanes.release(it)
@@ -127,7 +125,7 @@ func (r Report) prepare(about ID) (*message, error) {
 // gone is after a delivered item was deleted.
 func (s *store) gone(ctx context.Context, conn *sql.Conn, it *Item) {
 	s.dialect.dropBody(ctx, conn, it)
-	s.lanes.release(it)
+	s.lanes.gone(it)
 	for i := range it.Recipients {
 		if it.Recipients[i].State != Accepted {
 			s.hub.tell(EventFailed, it)
