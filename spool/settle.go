@@ -39,10 +39,11 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 		abort(reports)
 		return err
 	}
+	write, waits := s.submit, true
 	if len(reports) == 0 && it.State == Delivered {
-		return s.send(ctx, &change) // the lease lasts until it is committed
+		write, waits = s.send, false // the lease lasts until it is committed
 	}
-	err = s.submit(ctx, &change)
+	err = write(ctx, &change)
 	for _, r := range reports {
 		r.Draft.end(err)
 	}
@@ -53,6 +54,8 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 	case err != nil: // it is on disk as it was: to lease it at once would only deliver it once more
 		s.lanes.unsettle(it, time.Now().Add(settleAgain))
 		return err
+	case !waits:
+		return nil
 	}
 	s.lanes.release(it)
 	s.settled(it)
