@@ -80,8 +80,8 @@ func (s *store) Return(ctx context.Context, items ...*Item) error {
 	}
 	err := s.dialect.giveBack(ctx, ours) // if it fails they come back by themselves
 	for _, it := range ours {
-		s.lanes.release(it)
-		s.enqueue(it)
+		s.lanes.comeBack(it)
 	}
+	s.dialect.committed()
 	return err
 }
