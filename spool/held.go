@@ -47,14 +47,15 @@ func (l *lanes) read(begin bool) {
 }
 
 // hold notes that items are leased, until the lease ends.
-func (l *lanes) hold(items []*Item, until time.Time) {
+func (l *lanes) hold(items []*Item, token int64, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
 		if le := l.leased[it.ID]; le != nil && le.token != 0 && !le.until.IsZero() {
 			l.freeRoute(le.key.route) // that lease has ended in the database, and who had it doesn't know yet
 		}
-		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: it.lease, until: until}
+		it.lease = token
+		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: token, until: until}
 		l.inRoute[it.Route]++
 	}
 	if l.expiry.IsZero() || until.Before(l.expiry) {

@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -50,9 +51,9 @@ func (s *store) leaseLane(ctx context.Context, ln *lane, n int, now, until time.
 		return nil, err
 	}
 	for _, it := range f.items {
-		it.State, it.lease = Sending, token
+		it.State = Sending
 	}
-	s.lanes.hold(f.items, until)
+	s.lanes.hold(slices.Concat(f.items, f.damaged), token, until)
 	s.lanes.put(ln, f.next, f.cursor, f.none, now.UnixMilli())
 	for _, it := range f.damaged {
 		go s.setAside(it, ErrDamaged)

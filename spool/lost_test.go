@@ -166,8 +166,8 @@ func claimed(l *lanes) *Item {
 
 // settling is an item that was leased elsewhere, and is being settled.
 func settling(l *lanes) *Item {
-	it := &Item{ID: 7, Route: "a.example", Due: fromMilli(5), lease: 1}
-	l.hold([]*Item{it}, time.Now().Add(time.Hour))
+	it := &Item{ID: 7, Route: "a.example", Due: fromMilli(5)}
+	l.hold([]*Item{it}, 1, time.Now().Add(time.Hour))
 	l.settling(it)
 	return it
 }
