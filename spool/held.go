@@ -225,6 +225,20 @@ func (l *lanes) expire(now time.Time) (n int) {
 	return n
 }
 
+// mine is what this process has on lease from a lane. A lease can be over in a database that was away, while who has it goes on, and is about to settle: nobody
+// here is to begin anew.
+func (l *lanes) mine(key laneKey) []int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := []int64{} // an array of none, and not NULL
+	for id, le := range l.leased {
+		if le.token != 0 && le.key == key {
+			ids = append(ids, int64(id))
+		}
+	}
+	return ids
+}
+
 // onLease reports whether an item is leased, and not just being changed.
 func (l *lanes) onLease(id ID) bool {
 	l.mu.Lock()

@@ -296,6 +296,35 @@ func TestWhatIsGivenBackIsWhereItCameFrom(t *testing.T) {
 	})
 }
 
+// With PostgreSQL the lease in the row may be over when the database has been away. Who has the item, and is still trying to settle it, is not to see it leased
+// again by the same process before that.
+func TestALeaseIsHeldWhileTheDatabaseIsAway(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		for _, state := range []State{Queued, Delivered} {
+			id := put(t, s, "x", newItem("a.example", 1))[0]
+			it := lease(t, s, LeaseOptions{})[0]
+			execSQL(t, s, "UPDATE spool_item SET due = 1 WHERE id = ?", id)
+			s.lanes.add(it.lane(), position{due: 1})
+			if got := lease(t, s, LeaseOptions{}); len(got) > 0 {
+				t.Errorf("leased %v while it is on lease", got[0].ID)
+			}
+			it.State, it.Due = state, time.Now()
+			if err := s.Settle(t.Context(), it); err != nil {
+				t.Error(err)
+			}
+			if state == Queued { // found again
+				it = leasedInTime(t, s, 1)[0]
+				it.State = Delivered
+				if err := s.Settle(t.Context(), it); err != nil || it.ID != id {
+					t.Errorf("%v, %v", it.ID, err)
+				}
+			}
+			eventually(t, "it is gone", func() bool { _, err := s.Get(t.Context(), id); return errors.Is(err, ErrNotFound) })
+		}
+	})
+}
+
 // A context that ends before what was delivered is on its way to the disk leaves the item with its holder, who can settle it once more; and if he doesn't, the
 // lease ends.
 func TestWhoCanNotSettleInTimeKeepsTheLease(t *testing.T) {
