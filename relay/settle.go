@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -35,6 +36,9 @@ func (r *Relay) freeze(item *spool.Item, reason string) {
 	item.State, item.Reason = spool.Frozen, reason
 }
 
+// maxKept is how much of a reply is kept, and logged, for each recipient: a server can say 64 KiB about each of a hundred.
+const maxKept = 2 << 10
+
 // finish writes down what became of an attempt, with the reports about it.
 func (r *Relay) finish(ctx context.Context, a *attempt) {
 	a.overrule()
@@ -45,7 +49,7 @@ func (r *Relay) finish(ctx context.Context, a *attempt) {
 	for i := range a.rcpts {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
-		kept.Tried, kept.Reply = now, rcpt.reply.Error()
+		kept.Tried, kept.Reply = now, mailtext.Cut(rcpt.reply.Error(), maxKept)
 		if rcpt.fate != accepted {
 			item.LastError = kept.Reply
 		}
