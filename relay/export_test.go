@@ -22,3 +22,10 @@ func SetMaxWaiting(n int) (restore func()) {
 	maxWaiting = n
 	return func() { maxWaiting = old }
 }
+
+// SetPause changes how long to wait at first when the spool doesn't answer. It returns what puts it back.
+func SetPause(d time.Duration) (restore func()) {
+	old := pause
+	pause = d
+	return func() { pause = old }
+}

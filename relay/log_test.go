@@ -37,6 +37,9 @@ func logged(t *testing.T, rcpt func(esmtp.Path) esmtp.Reply, to ...string) (l at
 			}
 		}
 	}
+	if kept := a.Item.LastError; len(kept) > 2<<10 {
+		t.Errorf("the item keeps %d octets of it", len(kept))
+	}
 	if a.Reply != l.Reply {
 		t.Errorf("the observer hears %q, the log says %q", a.Reply, l.Reply)
 	}
@@ -81,5 +84,21 @@ func TestTheLineOfAnAttemptIsBounded(t *testing.T) {
 	got := logged(t, func(esmtp.Path) esmtp.Reply { return esmtp.Deny(550, 5, 1, 1, "no") }, to...)
 	if len(got.To) != 100 || len(got.Refusals) != 100 {
 		t.Errorf("%d recipients, %d refusals", len(got.To), len(got.Refusals))
+	}
+}
+
+// A reply can be as long as a server likes. What of it is kept, told and logged is not.
+func TestALongReplyIsCut(t *testing.T) {
+	long := esmtp.Deny(550, 5, 1, 1)
+	for range 50 {
+		long.Lines = append(long.Lines, strings.Repeat("x", 800))
+	}
+	got := logged(t, func(esmtp.Path) esmtp.Reply { return long }, "a@c.example", "b@c.example")
+	const most = 2 << 10
+	if len(got.Reply) != most {
+		t.Errorf("the reply has %d octets, want %d", len(got.Reply), most)
+	}
+	if len(got.Refusals) != 2 || got.Refusals[0] != "a@c.example: "+got.Reply {
+		t.Errorf("%d refusals: %.100q", len(got.Refusals), got.Refusals)
 	}
 }

@@ -14,7 +14,7 @@ import (
 const leaseTime = 3 * time.Minute
 
 // pause is how long to wait when the spool doesn't answer.
-const pause = time.Second
+var pause = time.Second
 
 // Run delivers until ctx ends. Then no attempt is begun any more; those that are being made have StopTime, and what they leave stays in the
 // spool. It returns nil, or [spool.ErrClosed]; failures of the database are logged and waited out. Call it once.
@@ -103,10 +103,10 @@ func (r *Relay) work(ctx context.Context, item *spool.Item) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.logPanic(item, p)
-			r.settle(item, nil, func(it *spool.Item) { r.freeze(it, "panic while it was delivered") })
+			r.settle(ctx, item, func(it *spool.Item) { r.freeze(it, "panic while it was delivered") })
 		}
 	}()
-	if r.held(item) {
+	if r.held(ctx, item) {
 		return
 	}
 	leased, release := r.keepLease(ctx, item)
@@ -115,7 +115,7 @@ func (r *Relay) work(ctx context.Context, item *spool.Item) {
 	switch {
 	case a.broken != nil:
 		r.log.Error("an item can't be read", "item", item.ID.String(), "error", a.broken)
-		r.settle(item, nil, func(it *spool.Item) { r.freeze(it, "its envelope can't be read: "+a.broken.Error()) })
+		r.settle(ctx, item, func(it *spool.Item) { r.freeze(it, "its envelope can't be read: "+a.broken.Error()) })
 	case a.damaged: // the spool has set it aside
 	case !a.decided() && !a.accepted(): // it was cut off
 		if err := r.Spool.Return(context.WithoutCancel(ctx), item); err != nil && !errors.Is(err, spool.ErrLeaseLost) {
@@ -123,7 +123,7 @@ func (r *Relay) work(ctx context.Context, item *spool.Item) {
 		}
 	default:
 		a.giveUp()
-		r.finish(a)
+		r.finish(ctx, a)
 	}
 }
 

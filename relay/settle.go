@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
 
@@ -12,19 +13,19 @@ import (
 const settleTime = 30 * time.Second
 
 // held asks BeforeAttempt. It reports whether there is to be no attempt now.
-func (r *Relay) held(item *spool.Item) bool {
+func (r *Relay) held(ctx context.Context, item *spool.Item) bool {
 	if r.BeforeAttempt == nil {
 		return false
 	}
 	d := r.BeforeAttempt(item)
 	switch d.Action {
 	case Delay:
-		r.settle(item, nil, func(it *spool.Item) { it.State, it.Due = spool.Queued, d.At })
+		r.settle(ctx, item, func(it *spool.Item) { it.State, it.Due = spool.Queued, d.At })
 	case Freeze:
-		r.settle(item, nil, func(it *spool.Item) { r.freeze(it, d.Reason) })
+		r.settle(ctx, item, func(it *spool.Item) { r.freeze(it, d.Reason) })
 	case Remove:
 		r.log.Info("removed before the attempt", "item", item.ID.String(), "reason", d.Reason)
-		r.settle(item, nil, func(it *spool.Item) { it.State = spool.Delivered })
+		r.settle(ctx, item, func(it *spool.Item) { it.State = spool.Delivered })
 	default:
 		return false
 	}
@@ -35,8 +36,11 @@ func (r *Relay) freeze(item *spool.Item, reason string) {
 	item.State, item.Reason = spool.Frozen, reason
 }
 
+// maxKept is how much of a reply is kept, and logged, for each recipient: a server can say 64 KiB about each of a hundred.
+const maxKept = 2 << 10
+
 // finish writes down what became of an attempt, with the reports about it.
-func (r *Relay) finish(a *attempt) {
+func (r *Relay) finish(ctx context.Context, a *attempt) {
 	a.overrule()
 	now := time.Now()
 	item := a.item
@@ -45,7 +49,7 @@ func (r *Relay) finish(a *attempt) {
 	for i := range a.rcpts {
 		rcpt := &a.rcpts[i]
 		kept := &item.Recipients[rcpt.index]
-		kept.Tried, kept.Reply = now, rcpt.reply.Error()
+		kept.Tried, kept.Reply = now, mailtext.Cut(rcpt.reply.Error(), maxKept)
 		if rcpt.fate != accepted {
 			item.LastError = kept.Reply
 		}
@@ -70,35 +74,29 @@ func (r *Relay) finish(a *attempt) {
 	a.last.Reply = a.tellingReply()
 	a.last.Took = time.Since(a.begun)
 	r.logAttempt(a)
-	r.record(a, now)
+	r.record(ctx, a, now)
 	if r.Observer != nil {
 		r.Observer(a.last)
 	}
 }
 
-// record settles the item of an attempt. If that fails it tries again for a moment, without the report: what is forgotten here is delivered twice.
-func (r *Relay) record(a *attempt, now time.Time) {
+// record settles the item of an attempt with the report about it, or if that can't be kept without it.
+func (r *Relay) record(ctx context.Context, a *attempt, now time.Time) {
 	warned := a.item.Warned
 	reports, err := a.reports(now)
 	if err != nil {
 		r.log.Error("a report can't be kept now", "item", a.item.ID.String(), "error", err)
 		a.tellLater(now, warned)
 	}
-	err = r.settle(a.item, reports, nil)
-	for tries := 0; err != nil && tries < maxSettles && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrClosed); tries++ {
-		if len(reports) > 0 && !errors.Is(err, spool.ErrItem) { // one that can't be kept is no reason to keep the message for ever
+	err = r.write(a.item, reports)
+	if mayWrite(err) && len(reports) > 0 {
+		if !errors.Is(err, spool.ErrItem) { // one that can't ever be kept is no reason to keep the message for ever
 			a.tellLater(now, warned)
 		}
-		reports = nil
-		if !errors.Is(err, spool.ErrFull) {
-			time.Sleep(pause)
-		}
-		err = r.settle(a.item, nil, nil)
+		err = r.write(a.item, nil)
 	}
+	r.insist(ctx, a.item, err)
 }
-
-// maxSettles is how often settling is tried again.
-const maxSettles = 3
 
 // overrule asks OnFailure about those that were not accepted.
 func (a *attempt) overrule() {
@@ -181,16 +179,49 @@ func (a *attempt) expire(now time.Time) {
 	}
 }
 
-// settle writes an item into the spool. If that fails for long the lease ends, and the item is tried again.
-func (r *Relay) settle(item *spool.Item, reports []spool.Report, change func(*spool.Item)) error {
-	if change != nil {
-		change(item)
+// settle changes an item that is leased, and writes it into the spool.
+func (r *Relay) settle(ctx context.Context, item *spool.Item, change func(*spool.Item)) {
+	change(item)
+	r.insist(ctx, item, r.write(item, nil))
+}
+
+// insist writes an item again after err, until that succeeds or ctx ends: what is forgotten here is delivered twice. Meanwhile the item stays on lease,
+// and keeps its place: if nothing can be written down no more is delivered than there are places.
+func (r *Relay) insist(ctx context.Context, item *spool.Item, err error) {
+	if mayWrite(err) {
+		r.log.Error("what became of an item can't be written down yet", "item", item.ID.String(), "error", err)
 	}
+	for wait := pause; mayWrite(err); wait = min(2*wait, maxPause) {
+		over := !r.hold(ctx, item, wait)
+		if err = r.write(item, nil); over {
+			break
+		}
+	}
+	if err != nil && !errors.Is(err, spool.ErrClosed) {
+		r.log.Error("what became of an item was not written down; it will be tried again", "item", item.ID.String(), "error", err)
+	}
+}
+
+// maxPause is the longest time until something is written again: less than the spool keeps the lease for who could not settle.
+const maxPause = 10 * time.Second
+
+// mayWrite reports whether what could not be written because of err may be written later.
+func mayWrite(err error) bool {
+	return err != nil && !errors.Is(err, spool.ErrLeaseLost) && !errors.Is(err, spool.ErrClosed)
+}
+
+// hold keeps an item on lease for a while. It reports false if ctx ends first.
+func (r *Relay) hold(ctx context.Context, item *spool.Item, d time.Duration) bool {
+	wait, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	r.Spool.Renew(wait, leaseTime, item) // if it is lost Settle says so
+	<-wait.Done()
+	return ctx.Err() == nil
+}
+
+// write writes an item into the spool.
+func (r *Relay) write(item *spool.Item, reports []spool.Report) error {
 	ctx, cancel := context.WithTimeout(context.Background(), settleTime)
 	defer cancel()
-	err := r.Spool.Settle(ctx, item, reports...)
-	if err != nil && !errors.Is(err, spool.ErrClosed) {
-		r.log.Error("writing down what became of an item; it will be tried again", "item", item.ID.String(), "error", err)
-	}
-	return err
+	return r.Spool.Settle(ctx, item, reports...)
 }

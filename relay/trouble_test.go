@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/relay"
 	"github.com/caddy-esmtp/esmtp/relay/route"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -25,7 +26,11 @@ type troubled struct {
 	unread  atomic.Int32 // how many bodies break off when they are read
 	damaged bool
 	settled atomic.Int32
+	away    func(*spool.Item) bool // says whether an item can't be settled now
+	renewed atomic.Int32
 }
+
+var errAway = errors.New("the database is away")
 
 func (s *troubled) Settle(ctx context.Context, it *spool.Item, reports ...spool.Report) error {
 	if len(reports) > 0 && s.full.Add(-1) >= 0 {
@@ -35,11 +40,19 @@ func (s *troubled) Settle(ctx context.Context, it *spool.Item, reports ...spool.
 		}
 		return spool.ErrFull
 	}
+	if s.away != nil && s.away(it) {
+		return errAway
+	}
 	if s.refused.Load() > 0 && it.State == spool.Queued {
 		it.Due = time.Now() // there is room again
 	}
 	s.settled.Add(1)
 	return s.Spool.Settle(ctx, it, reports...)
+}
+
+func (s *troubled) Renew(ctx context.Context, ttl time.Duration, items ...*spool.Item) error {
+	s.renewed.Add(1)
+	return s.Spool.Renew(ctx, ttl, items...)
 }
 
 func (s *troubled) Create() *spool.Draft {
@@ -108,6 +121,73 @@ func TestAReportGoesOutWithoutItsOriginal(t *testing.T) {
 	r.run(2)
 	if got := hop.letters(); len(got) != 1 || !strings.Contains(got[0].body, "5.1.2") || strings.Contains(got[0].body, "Subject: hi") {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// What became of an attempt is written down as soon as it can be, however long that takes: who has the message doesn't get it again. Mail for others is
+// delivered meanwhile.
+func TestWhatCanNotBeWrittenDownIsNotDeliveredTwice(t *testing.T) {
+	defer relay.SetPause(time.Millisecond)()
+	hop := &nextHops{rcpt: func(to esmtp.Path) esmtp.Reply {
+		if to.Local() == "late" {
+			return esmtp.Deny(450, 4, 2, 1, "later")
+		}
+		return esmtp.Reply{}
+	}}
+	hop.serve(t, nil, false)
+	d := mx("example.net", public[0])
+	maps.Copy(d, mx("example.org", public[0]))
+	r := newRig(t, d, map[string]string{public[0]: hop.addr})
+	r.Schedule.Retry = []time.Duration{time.Hour}
+	r.Concurrency = 2
+	s := &troubled{Spool: r.Spool}
+	tries := 0
+	s.away = func(it *spool.Item) bool {
+		if it.Route != "example.net" {
+			return false
+		}
+		tries++
+		return tries < 8 || len(hop.letters()) < 4
+	}
+	r.Spool = s
+	r.put(text, item("ann@example.org", "good@example.net", "late@example.net"))
+	for range 3 {
+		r.put(text, item("", "bob@example.org"))
+	}
+	if list := r.run(4); list[3].Item.Route != "example.net" {
+		t.Errorf("the others had to wait: the last was for %s", list[3].Item.Route)
+	}
+	if got := hop.letters(); len(got) != 4 || r.left() != "queued good@example.net:accepted late@example.net:remaining" {
+		t.Errorf("got %d letters, left %q", len(got), r.left())
+	}
+	if n := s.renewed.Load(); int(n) != tries-1 {
+		t.Errorf("tried %d times, and renewed the lease %d times", tries, n)
+	}
+}
+
+// Who is cut off doesn't wait for a database that is away.
+func TestWhoIsCutOffInsistsOnNothing(t *testing.T) {
+	defer relay.SetPause(time.Hour)()
+	hop := new(nextHops).serve(t, nil, false)
+	r := newRig(t, mx("example.net", public[0]), map[string]string{public[0]: hop.addr})
+	waits := make(chan struct{}, 2)
+	r.Spool = &troubled{Spool: r.Spool, away: func(*spool.Item) bool { waits <- struct{}{}; return true }}
+	r.put(text, item("ann@example.org", "bob@example.net"))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- r.Run(ctx) }()
+	<-waits
+	cancel()
+	select {
+	case <-waits:
+		t.Error("it was tried again before its time")
+	case <-done:
+		t.Error("it was given up before it was cut off")
+	case <-time.After(10 * time.Millisecond):
+	}
+	r.CutOff()
+	if err := <-done; err != nil || len(waits) != 1 {
+		t.Errorf("%v, tried %d times in the end, want once", err, len(waits))
 	}
 }
 

@@ -20,7 +20,7 @@ func (s *store) OpenBody(ctx context.Context, it *Item) (io.ReadSeekCloser, erro
 		r, err = s.dialect.open(ctx, it)
 	}
 	if errors.Is(err, ErrDamaged) {
-		s.setAside(it, err)
+		err = s.setAside(it, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("spool: body of item %s: %w", it.ID, err)
@@ -81,7 +81,7 @@ func (b *body) Read(p []byte) (int, error) {
 		err = fmt.Errorf("%w: the body isn't what it was", ErrDamaged)
 	}
 	if err != io.EOF {
-		b.s.setAside(b.it, err)
+		err = b.s.setAside(b.it, err)
 	}
 	return n, err
 }

@@ -43,8 +43,7 @@ func (s *store) checkItem(ctx context.Context, it *Item, checked *ID) (damaged b
 		return it.State == Damaged, nil
 	}
 	if len(it.Recipients) == 0 { // the row can't be read
-		s.setAside(it, ErrDamaged)
-		return true, nil
+		return isDamage(s.setAside(it, ErrDamaged))
 	}
 	if it.Message == *checked {
 		return false, nil
@@ -54,12 +53,16 @@ func (s *store) checkItem(ctx context.Context, it *Item, checked *ID) (damaged b
 		_, err = io.Copy(io.Discard, body)
 		body.Close()
 	}
-	if errors.Is(err, ErrDamaged) {
-		if _, gone := s.Get(ctx, it.ID); errors.Is(gone, ErrNotFound) {
-			return false, nil // delivered in the meantime
-		}
-		return true, nil
+	if err == nil {
+		*checked = it.Message
 	}
-	*checked = it.Message
+	return isDamage(err)
+}
+
+// isDamage sorts an error of reading an item: it is damaged, was delivered in the meantime, or can't be read now.
+func isDamage(err error) (damaged bool, _ error) {
+	if errors.Is(err, ErrDamaged) || errors.Is(err, ErrNotFound) {
+		return errors.Is(err, ErrDamaged), nil
+	}
 	return false, err
 }

@@ -3,12 +3,15 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -131,6 +134,84 @@ func tryRead(s Spool, it *Item) error {
 	defer r.Close()
 	_, err = io.Copy(io.Discard, r)
 	return err
+}
+
+// Who looks at an item that is delivered meanwhile finds no body, and raises no alarm.
+func TestWhatIsDeliveredIsNotDamaged(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		for _, body := range []string{"small", strings.Repeat("large ", 100_000)} {
+			var log bytes.Buffer // written to by this goroutine, if at all
+			s := openTest(t, url, &Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+			events := s.Subscribe(100)
+			id := put(t, s, body, newItem("example.net", 1))[0]
+			looked, err := s.Get(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			it := leasedInTime(t, s, 1)[0]
+			it.State, it.Recipients[0].State = Delivered, Accepted
+			if err := s.Settle(t.Context(), it); err != nil {
+				t.Fatal(err)
+			}
+			for e := range events.C { // the body is gone before it is told
+				if e.Kind == EventDelivered {
+					break
+				}
+			}
+			if err := tryRead(s, looked); !errors.Is(err, ErrNotFound) || errors.Is(err, ErrDamaged) {
+				t.Errorf("got %v, want ErrNotFound", err)
+			}
+			if damaged, err := s.checkItem(t.Context(), looked, new(ID)); damaged || err != nil {
+				t.Errorf("the check says %v, %v", damaged, err)
+			}
+			if err := s.Close(); err != nil || log.Len() > 0 || len(events.C) > 0 {
+				t.Errorf("%v, %d events, log:\n%s", err, len(events.C), &log)
+			}
+		}
+	})
+}
+
+// What is damaged, and can't be set aside while the database is away, is found again when that is back.
+func TestDamageThatCanNotBeSetAsideIsFoundAgain(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		for name, query := range map[string]string{
+			"row":  "UPDATE spool_item SET data = 'x' WHERE id = ?",
+			"body": "DELETE FROM spool_body WHERE message = ?",
+		} {
+			t.Run(name, func(t *testing.T) {
+				var away atomic.Bool
+				s := openTest(t, url, &Options{beforeCommit: func() error {
+					if away.Load() {
+						return failure{failConn, errors.New("fsync: input/output error")}
+					}
+					return nil
+				}})
+				events := s.Subscribe(100)
+				id := put(t, s, "x", newItem("example.net", 1))[0]
+				execSQL(t, s, query, id)
+				away.Store(true)
+				look := func() {
+					for _, it := range lease(t, s, LeaseOptions{TTL: 50 * time.Millisecond}) {
+						if err := tryRead(s, it); !errors.Is(err, ErrDamaged) {
+							t.Errorf("got %v", err)
+						}
+					}
+				}
+				look()
+				eventually(t, "the lease goes on", func() bool { return s.lanes.expire(time.Now().Add(2*settleAgain)) == 1 })
+				away.Store(false)
+				eventually(t, "it is set aside", func() bool {
+					look()
+					select {
+					case e := <-events.C:
+						return e.Kind == EventDamaged && e.ID == id
+					default:
+						return false
+					}
+				})
+			})
+		}
+	})
 }
 
 // TestCheckFindsDamageBeforeItIsNeeded has an item that is not due yet.

@@ -10,6 +10,32 @@ type leased struct {
 	pos   position
 	token int64     // zero: it is being changed, which counts for no route
 	until time.Time // zero: it is being settled
+
+	passed *place // where a fetch went past it, while it was being changed or settled
+}
+
+// place is where an item is in the queue.
+type place struct {
+	key laneKey
+	pos position
+}
+
+// pass reports whether a fetch is to go past an item that is there, because somebody has it. Who changes it may leave it there, or have put it there by
+// now: then the next fetch looks there again, once they have let go of it.
+func (l *lanes) pass(at place) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if le := l.leased[at.pos.id]; le != nil {
+		if le.until.IsZero() {
+			le.passed = new(at)
+		}
+		return true
+	}
+	stays, recent := l.recent[at.pos.id]
+	if stays {
+		l.addLocked(at.key, at.pos)
+	}
+	return recent
 }
 
 // read begins and ends a fetch. It is called with fetching held.
@@ -21,14 +47,15 @@ func (l *lanes) read(begin bool) {
 }
 
 // hold notes that items are leased, until the lease ends.
-func (l *lanes) hold(items []*Item, until time.Time) {
+func (l *lanes) hold(items []*Item, token int64, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
 		if le := l.leased[it.ID]; le != nil && le.token != 0 && !le.until.IsZero() {
 			l.freeRoute(le.key.route) // that lease has ended in the database, and who had it doesn't know yet
 		}
-		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: it.lease, until: until}
+		it.lease = token
+		l.leased[it.ID] = &leased{key: it.lane(), pos: it.position(), token: token, until: until}
 		l.inRoute[it.Route]++
 	}
 	if l.expiry.IsZero() || until.Before(l.expiry) {
@@ -36,29 +63,58 @@ func (l *lanes) hold(items []*Item, until time.Time) {
 	}
 }
 
-// release ends the lease of an item. With PostgreSQL somebody else may have leased it by now: as soon as what became of it is committed, anybody can.
-// That lease is not to be touched.
+// ours is the lease of an item, if it is still that by which its holder got it. With PostgreSQL somebody else may have leased it by now: as soon as what became
+// of it is committed, anybody can. That lease is not to be touched.
+func (l *lanes) ours(it *Item) *leased {
+	if le := l.leased[it.ID]; le != nil && le.token == it.lease && le.token != 0 {
+		return le
+	}
+	return nil
+}
+
+// release ends the lease of an item that was changed.
 func (l *lanes) release(it *Item) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if le := l.leased[it.ID]; le != nil && le.token == it.lease {
-		l.releaseLocked(it.ID)
+	if l.ours(it) != nil {
+		l.releaseLocked(it.ID, true)
 	}
 }
 
-func (l *lanes) releaseLocked(id ID) *leased {
-	le := l.leased[id]
-	if le == nil {
-		return nil
+// gone ends that of one that was deleted.
+func (l *lanes) gone(it *Item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ours(it) != nil {
+		l.releaseLocked(it.ID, false)
 	}
+}
+
+// comeBack ends that of one that is as it was: it is where it came from, whatever its holder has made of it.
+func (l *lanes) comeBack(it *Item) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if le := l.ours(it); le != nil {
+		l.releaseLocked(it.ID, true)
+		l.addLocked(le.key, le.pos)
+		l.signal()
+	}
+}
+
+// releaseLocked lets go of an item. stays says that it is still there.
+func (l *lanes) releaseLocked(id ID, stays bool) {
+	le := l.leased[id]
 	delete(l.leased, id)
 	if l.reading {
-		l.recent[id] = struct{}{}
+		l.recent[id] = stays
 	}
 	if le.token != 0 && !le.until.IsZero() {
 		l.freeRoute(le.key.route)
 	}
-	return le
+	if stays && le.passed != nil {
+		l.addLocked(le.passed.key, le.passed.pos)
+		l.signal()
+	}
 }
 
 // freeRoute tells that a route has one less on lease.
@@ -95,8 +151,8 @@ func (l *lanes) claim(ids []ID) (got []ID) {
 func (l *lanes) settling(it *Item) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	le := l.leased[it.ID]
-	if le == nil || le.token != it.lease || le.token == 0 || le.until.IsZero() {
+	le := l.ours(it)
+	if le == nil || le.until.IsZero() {
 		return ErrLeaseLost
 	}
 	le.until = time.Time{}
@@ -105,10 +161,10 @@ func (l *lanes) settling(it *Item) error {
 }
 
 // unsettle starts the clock of a lease again, after settling failed: its holder can try again until then.
-func (l *lanes) unsettle(id ID, until time.Time) {
+func (l *lanes) unsettle(it *Item, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	le := l.leased[id]
+	le := l.ours(it)
 	if le == nil {
 		return
 	}
@@ -125,7 +181,7 @@ func (l *lanes) unclaim(ids []ID) {
 	defer l.mu.Unlock()
 	for _, id := range ids {
 		if le := l.leased[id]; le != nil && le.token == 0 {
-			l.releaseLocked(id)
+			l.releaseLocked(id, true)
 		}
 	}
 }
@@ -135,7 +191,7 @@ func (l *lanes) renew(items []*Item, until time.Time) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, it := range items {
-		if le := l.leased[it.ID]; le != nil && le.token == it.lease && !le.until.IsZero() {
+		if le := l.ours(it); le != nil && !le.until.IsZero() {
 			le.until = until
 		} else {
 			err = ErrLeaseLost
@@ -156,7 +212,7 @@ func (l *lanes) expire(now time.Time) (n int) {
 		switch {
 		case le.until.IsZero():
 		case !now.Before(le.until):
-			l.releaseLocked(id)
+			l.releaseLocked(id, true)
 			l.addLocked(le.key, le.pos)
 			n++
 		case l.expiry.IsZero() || le.until.Before(l.expiry):
@@ -169,21 +225,24 @@ func (l *lanes) expire(now time.Time) (n int) {
 	return n
 }
 
-// isHeld reports whether an item is leased or being changed, and whether it is leased.
-func (l *lanes) isHeld(id ID) (held, onLease bool) {
+// mine is what this process has on lease from a lane. A lease can be over in a database that was away, while who has it goes on, and is about to settle: nobody
+// here is to begin anew.
+func (l *lanes) mine(key laneKey) []int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ids := []int64{} // an array of none, and not NULL
+	for id, le := range l.leased {
+		if le.token != 0 && le.key == key {
+			ids = append(ids, int64(id))
+		}
+	}
+	return ids
+}
+
+// onLease reports whether an item is leased, and not just being changed.
+func (l *lanes) onLease(id ID) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	le := l.leased[id]
-	_, recent := l.recent[id]
-	return le != nil || recent, le != nil && le.token != 0
-}
-
-// laneOf is the lane that an item on lease came from, whatever its holder has made of it.
-func (l *lanes) laneOf(it *Item) laneKey {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if le := l.leased[it.ID]; le != nil {
-		return le.key
-	}
-	return it.lane()
+	return le != nil && le.token != 0
 }

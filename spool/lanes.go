@@ -23,10 +23,10 @@ type lanes struct {
 	skipped int                // of those, how many the last Lease left because their routes were excluded
 	parked  map[string][]*lane // of those due, while their routes have as much on lease as they may
 	leased  map[ID]*leased
-	recent  map[ID]struct{} // released since the fetch began that is reading, which may see them as they were
-	inRoute map[string]int  // how many of a route are leased, and not being settled
-	expiry  time.Time       // no lease ends before
-	reading bool            // a fetch is
+	recent  map[ID]bool    // released since the fetch began that is reading, which may see them as they were; true: they are still there
+	inRoute map[string]int // how many of a route are leased, and not being settled
+	expiry  time.Time      // no lease ends before
+	reading bool           // a fetch is
 	wake    chan struct{}
 }
 
@@ -48,7 +48,7 @@ func (p position) compare(q position) int {
 type lane struct {
 	laneKey
 	next   int64    // when the first item is due that is not on lease
-	cursor position // up to here all are on lease
+	cursor position // up to here all are on lease, or come back by themselves
 	where  laneWhere
 	index  int           // in waiting
 	elem   *list.Element // in ready
@@ -67,7 +67,7 @@ const (
 
 func newLanes() *lanes {
 	return &lanes{
-		all: map[laneKey]*lane{}, parked: map[string][]*lane{}, leased: map[ID]*leased{}, recent: map[ID]struct{}{}, inRoute: map[string]int{},
+		all: map[laneKey]*lane{}, parked: map[string][]*lane{}, leased: map[ID]*leased{}, recent: map[ID]bool{}, inRoute: map[string]int{},
 		wake: make(chan struct{}),
 	}
 }

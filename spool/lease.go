@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -50,9 +51,9 @@ func (s *store) leaseLane(ctx context.Context, ln *lane, n int, now, until time.
 		return nil, err
 	}
 	for _, it := range f.items {
-		it.State, it.lease = Sending, token
+		it.State = Sending
 	}
-	s.lanes.hold(f.items, until)
+	s.lanes.hold(slices.Concat(f.items, f.damaged), token, until)
 	s.lanes.put(ln, f.next, f.cursor, f.none, now.UnixMilli())
 	for _, it := range f.damaged {
 		go s.setAside(it, ErrDamaged)
@@ -80,8 +81,8 @@ func (s *store) Return(ctx context.Context, items ...*Item) error {
 	}
 	err := s.dialect.giveBack(ctx, ours) // if it fails they come back by themselves
 	for _, it := range ours {
-		s.lanes.release(it)
-		s.enqueue(it)
+		s.lanes.comeBack(it)
 	}
+	s.dialect.committed()
 	return err
 }

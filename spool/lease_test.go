@@ -3,6 +3,7 @@
 package spool
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -268,6 +269,85 @@ func TestReportsAreCommittedWithTheItemOrNotAtAll(t *testing.T) {
 		items, _, err := s.List(ctx, Filter{})
 		if err != nil || len(items) != 2 || items[0].Parent != id || read(t, s, items[0]) != "bounce" || read(t, s, items[1]) != big {
 			t.Errorf("%v, %v", items, err)
+		}
+	})
+}
+
+// Who gives an item back whose Settle failed gives it back as it was, whatever he has made of it.
+func TestWhatIsGivenBackIsWhereItCameFrom(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		it := newItem("a.example", 1)
+		it.Priority = 1
+		id := put(t, s, "x", it)[0]
+		it = lease(t, s, LeaseOptions{})[0]
+		it.State, it.Due, it.Route, it.Priority = Queued, time.Now().Add(time.Hour), "b.example", 2
+		bad := Report{Draft: s.Create(), Items: []*Item{{Route: "nobody.example"}}}
+		if err := s.Settle(t.Context(), it, bad); !errors.Is(err, ErrItem) {
+			t.Fatalf("got %v, want ErrItem", err)
+		}
+		if err := s.Return(t.Context(), it); err != nil {
+			t.Fatal(err)
+		}
+		got := leasedInTime(t, s, 1)[0]
+		if got.ID != id || got.Route != "a.example" || got.Priority != 1 || got.Due.After(time.Now()) {
+			t.Errorf("got %+v", got)
+		}
+	})
+}
+
+// With PostgreSQL the lease in the row may be over when the database has been away. Who has the item, and is still trying to settle it, is not to see it leased
+// again by the same process before that.
+func TestALeaseIsHeldWhileTheDatabaseIsAway(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		for _, state := range []State{Queued, Delivered} {
+			id := put(t, s, "x", newItem("a.example", 1))[0]
+			it := lease(t, s, LeaseOptions{})[0]
+			execSQL(t, s, "UPDATE spool_item SET due = 1 WHERE id = ?", id)
+			s.lanes.add(it.lane(), position{due: 1})
+			if got := lease(t, s, LeaseOptions{}); len(got) > 0 {
+				t.Errorf("leased %v while it is on lease", got[0].ID)
+			}
+			it.State, it.Due = state, time.Now()
+			if err := s.Settle(t.Context(), it); err != nil {
+				t.Error(err)
+			}
+			if state == Queued { // found again
+				it = leasedInTime(t, s, 1)[0]
+				it.State = Delivered
+				if err := s.Settle(t.Context(), it); err != nil || it.ID != id {
+					t.Errorf("%v, %v", it.ID, err)
+				}
+			}
+			eventually(t, "it is gone", func() bool { _, err := s.Get(t.Context(), id); return errors.Is(err, ErrNotFound) })
+		}
+	})
+}
+
+// A context that ends before what was delivered is on its way to the disk leaves the item with its holder, who can settle it once more; and if he doesn't, the
+// lease ends.
+func TestWhoCanNotSettleInTimeKeepsTheLease(t *testing.T) {
+	engines(t, func(t *testing.T, url string) {
+		s := openTest(t, url, nil)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		var err error
+		for err == nil { // it goes by chance whether the writer takes it all the same
+			put(t, s, "x", newItem("a.example", 1))
+			it := lease(t, s, LeaseOptions{PerRoute: 1})[0]
+			it.State = Delivered
+			err = s.Settle(over, it)
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatalf("got %v", err)
+		}
+		put(t, s, "x", newItem("a.example", 1))
+		if got := lease(t, s, LeaseOptions{PerRoute: 1}); len(got) != 0 {
+			t.Errorf("leased %v while the first has the route", got[0].ID)
+		}
+		if n := s.lanes.expire(time.Now().Add(2 * settleAgain)); n != 1 {
+			t.Errorf("%d leases ended, want 1", n)
 		}
 	})
 }

@@ -80,8 +80,7 @@ func (s *store) onLease(it *Item, due int64) bool {
 	if it.State != Queued {
 		return false
 	}
-	_, here := s.lanes.isHeld(it.ID)
-	return here || it.lease != 0 && due > time.Now().UnixMilli()
+	return s.lanes.onLease(it.ID) || it.lease != 0 && due > time.Now().UnixMilli()
 }
 
 // match is done here and not by the database: what people type is never part of a query, and means the same with all databases.

@@ -98,7 +98,6 @@ func (s *store) move(ctx context.Context, ids []ID, m move) error {
 
 func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 	claimed := s.lanes.claim(ids)
-	defer s.lanes.unclaim(claimed)
 	var errs []error
 	var moved []*Item
 	err := s.submit(ctx, &op{do: func(ctx context.Context, t *tx) error {
@@ -115,6 +114,7 @@ func (s *store) movePart(ctx context.Context, ids []ID, m move) error {
 		}
 		return nil
 	}})
+	s.lanes.unclaim(claimed) // before anybody is woken, who would find them taken
 	if err != nil {
 		return err
 	}
@@ -180,12 +180,10 @@ func (s *store) lock(ctx context.Context, t *tx, id ID) (r row, err error) {
 	return scanItem(rows)
 }
 
-// setAside puts an item that is damaged where it is in nobody's way, and says so.
-func (s *store) setAside(it *Item, cause error) {
-	if it.lease != 0 { // and not just looked at
-		s.lanes.release(it)
-	}
-	s.log.Error("spool: an item is damaged and was set aside", "id", it.ID.String(), "message", it.Message.String(), "error", cause)
+// setAside puts an item that is damaged where it is in nobody's way, and says so. It returns the cause, or ErrNotFound: who only looks at an item finds no body once it
+// is delivered.
+func (s *store) setAside(it *Item, cause error) error {
+	s.lanes.settling(it) // unless it is just looked at
 	reason := cleanText(cause.Error())
 	err := s.submit(context.Background(), &op{do: func(ctx context.Context, t *tx) error {
 		r, err := s.lock(ctx, t, it.ID)
@@ -202,11 +200,19 @@ func (s *store) setAside(it *Item, cause error) {
 		_, err = t.exec(ctx, "UPDATE spool_item SET state = ?, due = 0, lease = 0, data = ? WHERE id = ?", int64(Damaged), data, int64(it.ID))
 		return err
 	}})
-	if err != nil {
-		s.log.Error("spool: a damaged item can't be set aside", "id", it.ID.String(), "error", err)
-		return
+	switch {
+	case errors.Is(err, ErrNotFound):
+		s.lanes.gone(it)
+		return err
+	case err != nil: // it is found again
+		s.lanes.unsettle(it, time.Now().Add(settleAgain))
+		s.log.Error("spool: a damaged item can't be set aside", "id", it.ID.String(), "damage", cause, "error", err)
+		return cause
 	}
+	s.lanes.release(it)
+	s.log.Error("spool: an item is damaged and was set aside", "id", it.ID.String(), "message", it.Message.String(), "error", cause)
 	told := *it
 	told.Reason = reason
 	s.hub.tell(EventDamaged, &told)
+	return cause
 }

@@ -143,13 +143,14 @@ func (d *postgresDialect) kind(err error) failKind {
 
 const postgresFetch = `
 WITH next AS MATERIALIZED (
-	SELECT id, due FROM spool_item WHERE state = 0 AND route = $1 AND priority = $2 AND due <= $3 ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED
+	SELECT id, due FROM spool_item WHERE state = 0 AND route = $1 AND priority = $2 AND due <= $3 AND id <> ALL ($7::bigint[])
+	ORDER BY due LIMIT $4 FOR UPDATE SKIP LOCKED
 )
 UPDATE spool_item AS i SET lease = $5, due = $6 FROM next WHERE i.id = next.id
 RETURNING i.id, i.message, i.state, i.priority, next.due, i.lease, i.route, i.data`
 
 func (d *postgresDialect) fetch(ctx context.Context, s *store, ln *lane, n int, token int64, now, until time.Time) (f fetched, err error) {
-	rows, err := s.db.QueryContext(ctx, postgresFetch, ln.route, ln.priority, now.UnixMilli(), n, token, until.UnixMilli())
+	rows, err := s.db.QueryContext(ctx, postgresFetch, ln.route, ln.priority, now.UnixMilli(), n, token, until.UnixMilli(), s.lanes.mine(ln.laneKey))
 	if err != nil {
 		return f, err
 	}

@@ -39,22 +39,23 @@ func (s *store) Settle(ctx context.Context, it *Item, reports ...Report) error {
 		abort(reports)
 		return err
 	}
+	write, waits := s.submit, true
 	if len(reports) == 0 && it.State == Delivered {
-		return s.send(ctx, &change) // the lease lasts until it is committed
+		write, waits = s.send, false // the lease lasts until it is committed
 	}
-	err = s.submit(ctx, &change)
+	err = write(ctx, &change)
 	for _, r := range reports {
 		r.Draft.end(err)
 	}
 	switch {
 	case errors.Is(err, ErrLeaseLost):
-		key := s.lanes.laneOf(it)
-		s.lanes.release(it)
-		s.lanes.add(key, position{id: it.ID})
+		s.lanes.comeBack(it)
 		return err
 	case err != nil: // it is on disk as it was: to lease it at once would only deliver it once more
-		s.lanes.unsettle(it.ID, time.Now().Add(settleAgain))
+		s.lanes.unsettle(it, time.Now().Add(settleAgain))
 		return err
+	case !waits:
+		return nil
 	}
 	s.lanes.release(it)
 	s.settled(it)
@@ -127,7 +128,7 @@ func (r Report) prepare(about ID) (*message, error) {
 // gone is after a delivered item was deleted.
 func (s *store) gone(ctx context.Context, conn *sql.Conn, it *Item) {
 	s.dialect.dropBody(ctx, conn, it)
-	s.lanes.release(it)
+	s.lanes.gone(it)
 	for i := range it.Recipients {
 		if it.Recipients[i].State != Accepted {
 			s.hub.tell(EventFailed, it)

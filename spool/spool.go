@@ -76,7 +76,7 @@ type Spool interface {
 
 	// OpenBody opens the body of an item: it reads from disk as it is read from. [ErrDamaged] if it is not there, or shorter than it was; a
 	// wrong checksum is found at the end, in place of io.EOF, when all was read from the beginning to the end. Then the item is set aside, and
-	// not to be settled any more. ctx is to last until the body is closed.
+	// not to be settled any more. [ErrNotFound] if the item is no longer there. ctx is to last until the body is closed.
 	OpenBody(ctx context.Context, item *Item) (io.ReadSeekCloser, error)
 	// Get returns an item.
 	Get(ctx context.Context, id ID) (*Item, error)

@@ -239,7 +239,8 @@ func (f *fetched) read(s *store, rows *sql.Rows, n int, now int64) (looked int, 
 		if err != nil {
 			return looked, false, err
 		}
-		if held, _ := s.lanes.isHeld(r.item.ID); !held {
+		pos := position{r.due, r.item.ID}
+		if !s.lanes.pass(place{r.item.lane(), pos}) {
 			if len(f.items) == n || r.due > now {
 				f.next = r.due
 				return looked, true, nil
@@ -251,7 +252,7 @@ func (f *fetched) read(s *store, rows *sql.Rows, n int, now int64) (looked int, 
 				f.items = append(f.items, it)
 			}
 		}
-		f.cursor = position{r.due, r.item.ID}
+		f.cursor = pos
 	}
 	return looked, false, rows.Err()
 }

@@ -86,13 +86,13 @@ func TestALaneThatIsGivenBackWakesWhoLookedMeanwhile(t *testing.T) {
 // over. That must not end the new lease, which would leave the item with nobody until it runs out.
 func TestTheEndOfALeaseIsNotThatOfTheNext(t *testing.T) {
 	l := newLanes()
-	old, until := &Item{ID: 1, Route: "a", lease: 1}, time.Now().Add(time.Hour)
-	l.hold([]*Item{old}, until)
+	old, until := &Item{ID: 1, Route: "a"}, time.Now().Add(time.Hour)
+	l.hold([]*Item{old}, 1, until)
 	if err := l.settling(old); err != nil {
 		t.Fatal(err)
 	}
-	again := &Item{ID: 1, Route: "a", lease: 2}
-	l.hold([]*Item{again}, until)
+	again := &Item{ID: 1, Route: "a"}
+	l.hold([]*Item{again}, 2, until)
 	l.release(old)
 	if l.inRoute["a"] != 1 {
 		t.Errorf("%d are counted for the route, want 1", l.inRoute["a"])
