@@ -148,10 +148,10 @@ func (r *Relay) keepLease(ctx context.Context, item *spool.Item) (_ context.Cont
 		timer.Reset(leaseTime / 3)
 	})
 	return ctx, func() {
-		timer.Stop()
+		cancel() // a Renew that hangs ends
 		mu.Lock()
+		defer mu.Unlock()
 		over = true
-		mu.Unlock()
-		cancel()
+		timer.Stop()
 	}
 }
