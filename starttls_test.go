@@ -268,7 +268,7 @@ func TestAHandshakeThatWasMadeBeforeCounts(t *testing.T) {
 	}
 	want := "[connected secured 3s <nil> CONNECT 220 QUIT 221 ended <nil>" +
 		" connected secured 3s broken failed handshake ended esmtp: TLS handshake failed\nbroken" +
-		" connected limit handshake_rate ended esmtp: too many connections]"
+		" connected limit handshake_rate refused esmtp: too many connections 0 ended esmtp: too many connections]"
 	if got := h.String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
