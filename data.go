@@ -129,7 +129,8 @@ func (s *Session) giveUp(m *message) error {
 		return ErrHangup
 	}
 	s.dataFailed(m)
-	s.tx.cut = m.verdict
+	said := m.verdict // m goes back to its pool
+	s.tx.cut = &said
 	return ErrProtocol
 }
 

@@ -42,7 +42,7 @@ func (s *Session) logDropped(tx *Transaction) {
 		why = s.endedBy()
 	}
 	attrs := append(s.transactionAttrs(tx), slog.String("why", why))
-	if !tx.cut.IsZero() {
+	if tx.cut != nil {
 		attrs = append(attrs, slog.String("reply", tx.cut.Error()))
 	}
 	s.cfg.access.LogAttrs(context.Background(), slog.LevelInfo, "transaction ended", attrs...)

@@ -21,9 +21,9 @@ type Transaction struct {
 	bdat       bdatState
 	msg        *message // of the BDAT commands so far
 	verdict    Verdict
-	taken      bool  // somebody does what the verdict says
-	cut        Reply // why not all of the message was read
-	logged     bool  // the message has its line
+	taken      bool   // somebody does what the verdict says
+	cut        *Reply // why not all of the message was read
+	logged     bool   // the message has its line
 	first      [1]Recipient
 }
 
