@@ -30,6 +30,7 @@ func TestAnInheritedSocket(t *testing.T) {
 	tr := &traffic{network: "tcp", address: l.Addr().String()}
 	tr.start(4)
 	for range 10 {
+		tr.goOn(t)
 		load(t, config)
 	}
 	tr.end(t)
