@@ -114,7 +114,7 @@ func redacted(url string) string {
 	return scheme + "://" + authority[strings.LastIndexByte(authority, '@')+1:] + "/" + path
 }
 
-// hostOf is the host of a URL, for reports.
+// hostOf is the host of a URL, for the log and for hooks.
 func hostOf(url string) string {
 	_, rest, _ := strings.Cut(redacted(url), "://")
 	host, _, _ := strings.Cut(rest, "/")

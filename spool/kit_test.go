@@ -88,6 +88,21 @@ func lease(t testing.TB, s Spool, o LeaseOptions) []*Item {
 	return items
 }
 
+// waitForWork waits as a worker does that found nothing to lease: ready is from before it looked. It reports false if giveUp comes first.
+func waitForWork(s Spool, ready <-chan struct{}, giveUp <-chan time.Time) bool {
+	var due <-chan time.Time
+	if next := s.NextDue(); !next.IsZero() {
+		due = time.After(time.Until(next))
+	}
+	select {
+	case <-ready:
+	case <-due:
+	case <-giveUp:
+		return false
+	}
+	return true
+}
+
 // eventually waits for what another goroutine does.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()

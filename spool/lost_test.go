@@ -20,14 +20,7 @@ func leasedInTime(t *testing.T, s *store, n int) (items []*Item) {
 		if items = append(items, got...); len(got) > 0 {
 			continue
 		}
-		var due <-chan time.Time
-		if next := s.NextDue(); !next.IsZero() {
-			due = time.After(time.Until(next))
-		}
-		select {
-		case <-ready:
-		case <-due:
-		case <-giveUp:
+		if !waitForWork(s, ready, giveUp) {
 			t.Fatalf("%d of %d items were leased; the next is due %v", len(items), n, s.NextDue())
 		}
 	}

@@ -47,14 +47,7 @@ func TestWhoWaitsForReadyAndNextDueMissesNothing(t *testing.T) {
 			if done += len(items); len(items) > 0 {
 				continue
 			}
-			var due <-chan time.Time
-			if next := s.NextDue(); !next.IsZero() {
-				due = time.After(time.Until(next))
-			}
-			select {
-			case <-ready:
-			case <-due:
-			case <-giveUp:
+			if !waitForWork(s, ready, giveUp) {
 				t.Fatalf("%d of %d are done", done, senders*each)
 			}
 		}

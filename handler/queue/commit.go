@@ -8,9 +8,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/caddy-esmtp/esmtp"
+	"github.com/caddy-esmtp/esmtp/internal/mailtext"
 	"github.com/caddy-esmtp/esmtp/relay"
 	"github.com/caddy-esmtp/esmtp/spool"
 )
@@ -172,7 +172,7 @@ func (l *layer) envelope(s *esmtp.Session, v esmtp.Verdict, e esmtp.Envelope) (i
 			byRoute[route] = item
 			items = append(items, item)
 		}
-		if !utf8Safe(rcpt.Address) {
+		if !mailtext.IsASCII(rcpt.Address) {
 			item.Needs |= spool.NeedsUTF8
 		}
 		item.Recipients = append(item.Recipients, rcpt)
@@ -197,7 +197,7 @@ func (l *layer) item(s *esmtp.Session, from esmtp.Path, v esmtp.Verdict) *spool.
 		item.Needs |= spool.NeedsRequireTLS
 		item.WaivesTLS = false // RFC 8689 §3
 	}
-	if !utf8Safe(item.Sender.Address) {
+	if !mailtext.IsASCII(item.Sender.Address) {
 		item.Needs |= spool.NeedsUTF8
 	}
 	if at, ok := own.ReleaseAt(time.Now()); ok {
@@ -247,16 +247,6 @@ func address(s *esmtp.Session, to esmtp.Path) spool.Path {
 		p.Address += "@" + strings.Trim(s.Hostname(), ".")
 	}
 	return p
-}
-
-// utf8Safe reports whether an address needs no SMTPUTF8.
-func utf8Safe(address string) bool {
-	for i := range len(address) {
-		if address[i] >= utf8.RuneSelf {
-			return false
-		}
-	}
-	return true
 }
 
 var (

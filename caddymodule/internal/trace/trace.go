@@ -24,8 +24,9 @@ type Result struct {
 	Entries int     // how many lines of the log could be read: those that are JSON objects
 }
 
-// Find looks for all that a log says of what somebody asks for: the ID of a session, a transaction, an item or a message, here or in the
-// queue of the server that sent it; an address that a message is from or to, or a domain as @example.org; a user; the IP address of a client; a word of a reply. Its errors are those of lines.
+// Find looks for all that a log says of what somebody asks for: the ID of a session, a transaction, an item or a message, here or in the queue of the
+// server that sent it; an address that a message is from or to, or a domain as @example.org; a user; the IP address of a client; a word of a reply. Its
+// errors are those of lines.
 func Find(lines Lines, what string) (Result, error) {
 	if inner, ok := strings.CutPrefix(what, "<"); ok {
 		what = strings.TrimSuffix(inner, ">")
