@@ -2,6 +2,7 @@ package caddymodule
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"regexp"
@@ -59,9 +60,13 @@ func TestMetricsSurviveAReload(t *testing.T) {
 	if got := count() - begin; got != 2 {
 		t.Errorf("got %v connections, want 2", got)
 	}
-	if got, outlived := sessions(), gathered(t, "caddy_esmtp_sessions_outlived")["srv0"].GetGauge().GetValue(); got != 2 || outlived != 1 {
-		t.Errorf("got %v sessions, of which %v old, want 2 and 1", got, outlived)
-	}
+	eventually(t, func() string { // the old config hears of the new one in its own time
+		got, outlived := sessions(), gathered(t, "caddy_esmtp_sessions_outlived")["srv0"].GetGauge().GetValue()
+		if got != 2 || outlived != 1 {
+			return fmt.Sprintf("got %v sessions, of which %v old, want 2 and 1", got, outlived)
+		}
+		return ""
+	})
 	old.Run(goodbye)
 	young.Run(goodbye)
 	settle(t)
